@@ -1,0 +1,48 @@
+# Everything a fresh clone needs: Python 3.11 or newer, make, and a package index that pip can reach.
+#   make quickstart   set up, then a real search on real text (about ten minutes on two cores)
+#   make test         set up, then the tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check dashboard clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: $(RUN_STAMP)  ## Set up, then run a real search on real text
+	$(BIN)/mixopt run configs/quickstart.yaml
+
+test: $(DEV_STAMP)  ## Set up, then run the tests
+	$(BIN)/python -m pytest -q
+
+check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+dashboard: $(RUN_STAMP)  ## Open the dashboard on ./mixopt.db
+	$(BIN)/mixopt dashboard
+
+clean:  ## Remove the virtual environment and caches; stores and corpora stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first: everything that builds on it then finds the version that we mean.
+$(RUN_STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mixopt needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet torch==2.13.0 -c constraints.txt
+	$(PIP) install --quiet -e . -c constraints.txt
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP)
+	$(PIP) install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
