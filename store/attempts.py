@@ -1,0 +1,176 @@
+"""The life of a trial: started, completed, failed, put back. Each step is a compare-and-set on the state it needs."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, func, select, update
+from sqlalchemy.orm import Session
+
+from store import trials
+from store.clock import now
+from store.errors import NotInStore, TrialStateError
+from store.plain import named, not_negative, one_of
+from store.records import Attempt, Result, Trial
+from store.runs import record
+from store.schema import AttemptRow, SearchRow, TrialRow
+from store.searches import require, touch
+
+FAILURES = ("failed", "diverged", "cancelled")
+
+
+def start(session: Session, trial_id: int, *, worker: str) -> Attempt:
+    """Move a queued trial to running, and open its next attempt."""
+    moment = now()
+    _move(session, trial_id, old=("queued",), new="running", started_at=moment)
+    last = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.trial_id == trial_id))
+    row = AttemptRow(
+        trial_id=trial_id,
+        number=0 if last is None else last + 1,
+        worker=named(worker, what="the worker of an attempt"),
+        state="running",
+        spent_flops=0.0,
+        started_at=moment,
+        seen_at=moment,
+    )
+    session.add(row)
+    session.flush()
+    return _to_record(row)
+
+
+def beat(session: Session, trial_id: int, *, spent_flops: float | None) -> None:
+    """Record that the running attempt at a trial lives, and what it has spent so far; None leaves that as it is."""
+    spent = {} if spent_flops is None else {"spent_flops": not_negative(spent_flops, what="spent_flops")}
+    session.execute(
+        update(AttemptRow)
+        .where(AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
+        .values(seen_at=now(), **spent)
+    )
+
+
+def complete(session: Session, trial_id: int, result: Result) -> Trial:
+    """Move a running trial to completed and record what its run measured, unless another trial was quicker."""
+    _move(session, trial_id, old=("running",), new="completed", finished_at=now())
+    row = session.execute(select(TrialRow.run_id, TrialRow.part).where(TrialRow.id == trial_id)).one()
+    new = record(session, row.run_id, part=row.part, result=result)
+    state = "completed" if new else "duplicate"
+    _close(session, trial_id, state=state, error=None, spent_flops=result.spent_flops, elapsed_s=result.elapsed_s)
+    return trials.read(session, TrialRow.id == trial_id)[0]
+
+
+def fail(session: Session, trial_id: int, *, state: str, error: str, spent_flops: float, elapsed_s: float) -> Trial:
+    """Move a running trial to failed, diverged or cancelled; only a queued one may be cancelled before it starts."""
+    one_of(state, FAILURES, what="the state of a trial that did not complete")
+    not_negative(spent_flops, what="spent_flops")
+    not_negative(elapsed_s, what="elapsed_s")
+    if state == "cancelled":
+        _move(
+            session, trial_id, old=("queued", "running"), new=state, finished_at=now(), error=error, charged_flops=0.0
+        )
+    else:
+        _move(session, trial_id, old=("running",), new=state, finished_at=now(), error=error)
+    _close(session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s)
+    return trials.read(session, TrialRow.id == trial_id)[0]
+
+
+def requeue(session: Session, search_id: int) -> list[Trial]:
+    """Put the running trials of a search back; their attempts are lost, with the time until they were last seen."""
+    require(session, search_id)
+    mine = and_(TrialRow.search_id == search_id, TrialRow.state == "running")
+    ids = list(session.scalars(select(TrialRow.id).where(mine)))
+    for trial_id in ids:
+        _put_back(session, trial_id, error="the driver ended before this attempt did")
+    settle(session, search_id)
+    return trials.read(session, TrialRow.id.in_(ids))
+
+
+def requeue_trial(session: Session, trial_id: int, *, error: str) -> Trial:
+    """Put one running trial back whose worker was lost; its attempt is lost, with the time until now."""
+    beat(session, trial_id, spent_flops=None)
+    _put_back(session, trial_id, error=error)
+    return trials.read(session, TrialRow.id == trial_id)[0]
+
+
+def settle(session: Session, search_id: int) -> list[Trial]:
+    """Complete the queued trials of a search whose runs have been measured meanwhile, and return them."""
+    require(session, search_id)
+    ready = and_(TrialRow.search_id == search_id, TrialRow.state == "queued", trials.is_measured())
+    ids = list(session.scalars(select(TrialRow.id).where(ready)))
+    for trial_id in ids:
+        _move(session, trial_id, old=("queued",), new="completed", finished_at=now())
+    return trials.read(session, TrialRow.id.in_(ids))
+
+
+def read(session: Session, trial_id: int) -> list[Attempt]:
+    """Return the attempts at a trial, oldest first."""
+    query = select(AttemptRow).where(AttemptRow.trial_id == trial_id).order_by(AttemptRow.number)
+    return [_to_record(row) for row in session.scalars(query)]
+
+
+def _put_back(session: Session, trial_id: int, *, error: str) -> None:
+    _move(session, trial_id, old=("running",), new="queued", started_at=None)
+    row = session.scalars(
+        select(AttemptRow).where(AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
+    ).one()
+    row.state, row.error, row.ended_at = "lost", error, row.seen_at
+    row.elapsed_s = max(0.0, (row.seen_at - row.started_at).total_seconds())
+    session.flush()
+
+
+def _move(session: Session, trial_id: int, *, old: Sequence[str], new: str, **values: object) -> None:
+    """Set the state of a trial if it is among `old`, or raise TrialStateError."""
+    moved = session.scalars(
+        update(TrialRow)
+        .where(TrialRow.id == trial_id, TrialRow.state.in_(old))
+        .values(state=new, **values)
+        .returning(TrialRow.search_id)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if moved is None:
+        raise _refusal(session, trial_id, old=old, new=new)
+    touch(session, moved)
+
+
+def _refusal(session: Session, trial_id: int, *, old: Sequence[str], new: str) -> NotInStore | TrialStateError:
+    row = session.execute(
+        select(TrialRow.number, TrialRow.state, SearchRow.name)
+        .join(SearchRow, SearchRow.id == TrialRow.search_id)
+        .where(TrialRow.id == trial_id)
+    ).one_or_none()
+    if row is None:
+        return NotInStore(f"the store has no trial with id {trial_id}; read the trials of the search again")
+    return TrialStateError(
+        f"trial {row.number} of {row.name!r} is {row.state} and cannot become {new}, which needs {' or '.join(old)}; "
+        "read the trials of the search again"
+    )
+
+
+def _close(
+    session: Session, trial_id: int, *, state: str, error: str | None, spent_flops: float, elapsed_s: float
+) -> None:
+    moment = now()
+    session.execute(
+        update(AttemptRow)
+        .where(AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
+        .values(
+            state=state,
+            error=error,
+            spent_flops=float(spent_flops),
+            elapsed_s=float(elapsed_s),
+            seen_at=moment,
+            ended_at=moment,
+        )
+    )
+
+
+def _to_record(row: AttemptRow) -> Attempt:
+    return Attempt(
+        trial_id=row.trial_id,
+        number=row.number,
+        worker=row.worker,
+        state=row.state,
+        error=row.error,
+        spent_flops=row.spent_flops,
+        elapsed_s=row.elapsed_s,
+        started_at=row.started_at,
+        seen_at=row.seen_at,
+        ended_at=row.ended_at,
+    )

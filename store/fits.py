@@ -1,0 +1,71 @@
+"""What a search concluded: fits of the surrogate, and recommendations."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.clock import now
+from store.plain import from_ranges, plain_mapping, to_ranges
+from store.records import Fit, Recommendation
+from store.schema import FitRow, RecommendationRow
+from store.searches import require, touch
+
+
+def add(session: Session, search_id: int, *, seen: Sequence[int], payload: Mapping[str, object]) -> Fit:
+    """Record a fit and the numbers of the trials it had seen."""
+    require(session, search_id)
+    row = FitRow(
+        search_id=search_id, seen=to_ranges(seen), payload=plain_mapping(payload, what="payload"), created_at=now()
+    )
+    session.add(row)
+    session.flush()
+    touch(session, search_id)
+    return _to_fit(row)
+
+
+def read(session: Session, search_id: int) -> list[Fit]:
+    """Return the fits of a search, oldest first."""
+    require(session, search_id)
+    query = select(FitRow).where(FitRow.search_id == search_id).order_by(FitRow.id)
+    return [_to_fit(row) for row in session.scalars(query)]
+
+
+def latest(session: Session, search_id: int) -> Fit | None:
+    """Return the last fit of a search; None before the first."""
+    require(session, search_id)
+    query = select(FitRow).where(FitRow.search_id == search_id).order_by(FitRow.id.desc()).limit(1)
+    row = session.scalar(query)
+    return None if row is None else _to_fit(row)
+
+
+def recommend(session: Session, search_id: int, *, payload: Mapping[str, object]) -> Recommendation:
+    """Record a recommendation, which stands until the next."""
+    require(session, search_id)
+    row = RecommendationRow(search_id=search_id, payload=plain_mapping(payload, what="payload"), created_at=now())
+    session.add(row)
+    session.flush()
+    touch(session, search_id)
+    return _to_recommendation(row)
+
+
+def recommendation(session: Session, search_id: int) -> Recommendation | None:
+    """Return the recommendation that stands; None before the first."""
+    require(session, search_id)
+    query = select(RecommendationRow).where(RecommendationRow.search_id == search_id)
+    row = session.scalar(query.order_by(RecommendationRow.id.desc()).limit(1))
+    return None if row is None else _to_recommendation(row)
+
+
+def _to_fit(row: FitRow) -> Fit:
+    return Fit(
+        id=row.id,
+        search_id=row.search_id,
+        seen=from_ranges(row.seen),
+        payload=row.payload,
+        created_at=row.created_at,
+    )
+
+
+def _to_recommendation(row: RecommendationRow) -> Recommendation:
+    return Recommendation(id=row.id, search_id=row.search_id, payload=row.payload, created_at=row.created_at)

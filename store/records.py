@@ -1,0 +1,250 @@
+"""Frozen records: what goes into the store and what comes out of it. No row or session leaves with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from store.errors import InvalidRecord
+from store.plain import finite, named, not_negative, plain_mapping
+
+SEARCH_STATES = ("running", "finished", "stopped", "failed")
+TRIAL_STATES = ("queued", "running", "completed", "failed", "diverged", "cancelled")
+OPEN_STATES = ("queued", "running")
+ATTEMPT_STATES = ("running", "completed", "duplicate", "failed", "diverged", "cancelled", "lost")
+WASTED_STATES = ("duplicate", "cancelled", "lost")
+MAX_BIGINT = 2**63 - 1  # the widest integer that every database holds
+
+Stages = tuple[tuple[float, dict[str, float]], ...]
+
+
+class CurvePoint(NamedTuple):
+    """The training loss, in nats per token, after `tokens`; NaN where it was not finite."""
+
+    tokens: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """One search, with its configuration as last revised and the available tokens of each domain, in order."""
+
+    id: int
+    name: str
+    seed: int
+    state: str
+    config: Mapping[str, Any]
+    config_hash: str
+    corpus: Mapping[str, Any]
+    domains: Mapping[str, int]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """A configuration of a search; number 0 is the one that it began with."""
+
+    search_id: int
+    number: int
+    config: Mapping[str, Any]
+    config_hash: str
+    note: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTrial:
+    """A trial to add. `content` is what `run_hash` names; `weights` average the recipe's stages over its tokens.
+
+    `predicted` maps the objective and evaluation sets to `{"mean": ..., "sd": ...}`; `seen` numbers the trials it was
+    proposed from.
+    """
+
+    purpose: str
+    fidelity: str
+    seed: int
+    part: str
+    recipe: Sequence[tuple[float, Mapping[str, float]]]
+    weights: Mapping[str, float]
+    run_hash: str
+    content: Mapping[str, object]
+    charged_flops: float
+    reason: str = ""
+    predicted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seen: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        for what in ("purpose", "fidelity", "part", "run_hash"):
+            named(getattr(self, what), what=what)
+        if not 0 <= self.seed <= MAX_BIGINT:
+            raise InvalidRecord(f"seed is {self.seed}; give one from 0 to {MAX_BIGINT}")
+        if not self.recipe:
+            raise InvalidRecord("the recipe of a trial is empty; give at least one stage")
+        not_negative(self.charged_flops, what="charged_flops")
+        for domain, weight in self.weights.items():
+            _in_unit_interval(weight, what=f"the weight of {domain!r}")
+        for share, weights in self.recipe:
+            _in_unit_interval(share, what="the share of a stage")
+            for domain, weight in weights.items():
+                _in_unit_interval(weight, what=f"the weight of {domain!r} in a stage")
+        for name, prediction in self.predicted.items():
+            if set(prediction) != {"mean", "sd"}:
+                raise InvalidRecord(f"the prediction of {name!r} has {sorted(prediction)}; give 'mean' and 'sd'")
+            finite(prediction["mean"], what=f"the predicted mean of {name!r}")
+            not_negative(prediction["sd"], what=f"the predicted sd of {name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A run as one search asked for it, with the losses of the part that it was measured on (bits per byte).
+
+    `elapsed_s` is None until something has ended; a trial that took over a finished run has neither attempts nor
+    `started_at`.
+    """
+
+    id: int
+    search_id: int
+    number: int
+    run_hash: str
+    purpose: str
+    fidelity: str
+    seed: int
+    part: str
+    weights: Mapping[str, float]
+    recipe: Stages
+    state: str
+    reason: str
+    predicted: Mapping[str, Mapping[str, float]]
+    seen: tuple[int, ...]
+    charged_flops: float
+    losses: Mapping[str, float]
+    epochs: Mapping[str, float]
+    error: str | None
+    attempts: int
+    elapsed_s: float | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file that a run left behind, by path; `bytes` is its size."""
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        named(self.name, what="the name of an artifact")
+        named(self.path, what=f"the path of artifact {self.name!r}")
+        not_negative(self.bytes, what=f"the bytes of artifact {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a completed training measured: losses (bits per byte, at least one, finite), its curve, and what it took."""
+
+    losses: Mapping[str, float]
+    curve: Sequence[tuple[int, float]]
+    epochs: Mapping[str, float]
+    spent_flops: float
+    elapsed_s: float
+    artifacts: Sequence[Artifact] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            raise InvalidRecord("a completed trial has no losses; record it as failed, or measure an evaluation set")
+        for name, loss in self.losses.items():
+            finite(loss, what=f"the loss on {name!r}")
+        for domain, epochs in self.epochs.items():
+            not_negative(epochs, what=f"the epochs of {domain!r}")
+        not_negative(self.spent_flops, what="spent_flops")
+        not_negative(self.elapsed_s, what="elapsed_s")
+        plain_mapping(self.details, what="details")
+        if len({tokens for tokens, _ in self.curve}) < len(self.curve):
+            raise InvalidRecord("a training curve has two losses at the same count of tokens; keep one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training, named by its content. `wasted_flops` and `wasted_s` went to attempts that led to nothing."""
+
+    run_hash: str
+    content: Mapping[str, Any]
+    epochs: Mapping[str, float]
+    details: Mapping[str, Any]
+    spent_flops: float
+    wasted_flops: float
+    wasted_s: float
+    elapsed_s: float | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try at a trial on a worker; `seen_at` is when it was last known to live."""
+
+    trial_id: int
+    number: int
+    worker: str
+    state: str
+    error: str | None
+    spent_flops: float
+    elapsed_s: float | None
+    started_at: datetime
+    seen_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A fit of the surrogate and the numbers of the trials that it had seen."""
+
+    id: int
+    search_id: int
+    seen: tuple[int, ...]
+    payload: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """What a search recommended, when."""
+
+    id: int
+    search_id: int
+    payload: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to write a search, held by one driver until it expires."""
+
+    search_id: int
+    owner: str
+    host: str
+    pid: int
+    acquired_at: datetime
+    renewed_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A wish left in a search's inbox for its driver."""
+
+    id: int
+    search_id: int
+    kind: str
+    payload: Mapping[str, Any]
+    posted_at: datetime
+
+
+def _in_unit_interval(value: float, *, what: str) -> None:
+    if not 0 <= not_negative(value, what=what) <= 1:
+        raise InvalidRecord(f"{what} is {value}; give a fraction from 0 to 1")

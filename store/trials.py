@@ -1,0 +1,247 @@
+"""Trials: adding what a search proposes, and reading what became of it in a constant number of queries."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select
+from sqlalchemy.orm import Session
+
+from store.clock import now
+from store.errors import InvalidRecord, NotInStore
+from store.plain import all_from_ranges, plain, plain_mapping, to_ranges
+from store.records import NewTrial, Stages, Trial
+from store.schema import AttemptRow, DomainRow, MeasurementRow, PredictionRow, RunRow, TrialRow, WeightRow
+from store.searches import require, touch
+
+
+def add(session: Session, search_id: int, new: Sequence[NewTrial]) -> list[Trial]:
+    """Add trials with the next numbers of the search; one whose run is already measured is completed at once."""
+    require(session, search_id)
+    domains = _domain_ids(session, search_id)
+    last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.search_id == search_id))
+    first = 0 if last is None else last + 1
+    for number, trial in enumerate(new, start=first):
+        _add_one(session, search_id, number, trial, domains=domains)
+    touch(session, search_id)
+    return read(session, and_(TrialRow.search_id == search_id, TrialRow.number >= first))
+
+
+def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
+    """Return the trials under `condition` by number, in five queries whatever their number."""
+    rows = session.execute(
+        select(TrialRow.__table__, RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s)
+        .join(RunRow, RunRow.id == TrialRow.run_id)
+        .where(condition)
+        .order_by(TrialRow.search_id, TrialRow.number)
+    ).all()
+    parts = _Parts(
+        weights=_weights(session, condition),
+        losses=_losses(session, condition),
+        predicted=_predicted(session, condition),
+        elapsed_s=_elapsed(session, condition),
+        seen=all_from_ranges({row.seen for row in rows}),
+    )
+    return [_to_record(row, parts) for row in rows]
+
+
+def read_search(
+    session: Session, search_id: int, *, states: Collection[str] | None, purposes: Collection[str] | None
+) -> list[Trial]:
+    """Return the trials of a search; None stands for any state, any purpose."""
+    require(session, search_id)
+    condition: ColumnElement[bool] = TrialRow.search_id == search_id
+    if states is not None:
+        condition = and_(condition, TrialRow.state.in_(states))
+    if purposes is not None:
+        condition = and_(condition, TrialRow.purpose.in_(purposes))
+    return read(session, condition)
+
+
+def get(session: Session, search_id: int, number: int) -> Trial:
+    """Return a trial by its number in a search, or raise NotInStore."""
+    require(session, search_id)
+    found = read(session, and_(TrialRow.search_id == search_id, TrialRow.number == number))
+    if not found:
+        count = session.scalar(select(func.count()).where(TrialRow.search_id == search_id))
+        raise NotInStore(f"the search has no trial {number}; it has {count}, numbered from 0")
+    return found[0]
+
+
+def is_measured() -> ColumnElement[bool]:
+    """Return the condition that a trial's run is completed and measured on the trial's part."""
+    return exists().where(
+        RunRow.id == TrialRow.run_id,
+        RunRow.completed_at.is_not(None),
+        MeasurementRow.run_id == TrialRow.run_id,
+        MeasurementRow.part == TrialRow.part,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What belongs to trials from other tables, by trial id; `seen` by its text."""
+
+    weights: Mapping[int, dict[str, float]]
+    losses: Mapping[int, dict[str, float]]
+    predicted: Mapping[int, dict[str, dict[str, float]]]
+    elapsed_s: Mapping[int, list[float | None]]
+    seen: Mapping[str, tuple[int, ...]]
+
+
+def _add_one(session: Session, search_id: int, number: int, new: NewTrial, *, domains: Mapping[str, int]) -> None:
+    unknown = sorted(set(new.weights) - set(domains))
+    if unknown:
+        raise InvalidRecord(f"a trial weighs unknown domains {unknown}; known: {sorted(domains)}")
+    run_id = _claim_run(session, new)
+    row = TrialRow(
+        search_id=search_id,
+        number=number,
+        run_id=run_id,
+        purpose=new.purpose,
+        fidelity=new.fidelity,
+        seed=new.seed,
+        part=new.part,
+        recipe=plain(new.recipe, what="recipe"),
+        reason=new.reason,
+        seen=to_ranges(new.seen),
+        charged_flops=float(new.charged_flops),
+        created_at=now(),
+        **_first_state(session, run_id, new.part),
+    )
+    session.add(row)
+    session.flush()
+    if new.weights:
+        weights = [
+            {"trial_id": row.id, "domain_id": domains[domain], "weight": float(weight)}
+            for domain, weight in new.weights.items()
+        ]
+        session.execute(insert(WeightRow), weights)
+    if new.predicted:
+        predictions = [
+            {"trial_id": row.id, "name": name, "mean": float(value["mean"]), "sd": float(value["sd"])}
+            for name, value in new.predicted.items()
+        ]
+        session.execute(insert(PredictionRow), predictions)
+
+
+def _claim_run(session: Session, new: NewTrial) -> int:
+    """Return the id of the run that `new` names, adding it where it is the first to name it."""
+    found = session.execute(select(RunRow.id, RunRow.content).where(RunRow.run_hash == new.run_hash)).one_or_none()
+    content = plain_mapping(new.content, what="content")
+    if found is None:
+        row = RunRow(run_hash=new.run_hash, content=content, epochs={}, details={})
+        session.add(row)
+        session.flush()
+        return row.id
+    run_id: int = found.id
+    known: dict[str, Any] = found.content
+    if known != content:
+        changed = sorted(key for key in {*content, *known} if content.get(key) != known.get(key))
+        raise InvalidRecord(
+            f"run {new.run_hash!r} is in the store with other {changed}; hash the whole content of a run"
+        )
+    return run_id
+
+
+def _first_state(session: Session, run_id: int, part: str) -> dict[str, str | datetime]:
+    measured = session.scalar(
+        select(func.count())
+        .select_from(MeasurementRow)
+        .join(RunRow, RunRow.id == MeasurementRow.run_id)
+        .where(RunRow.id == run_id, RunRow.completed_at.is_not(None), MeasurementRow.part == part)
+    )
+    return {"state": "completed", "finished_at": now()} if measured else {"state": "queued"}
+
+
+def _domain_ids(session: Session, search_id: int) -> dict[str, int]:
+    query = select(DomainRow.name, DomainRow.id).where(DomainRow.search_id == search_id)
+    return dict(session.execute(query).all())
+
+
+def _weights(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, float]]:
+    query = (
+        select(WeightRow.trial_id, DomainRow.name, WeightRow.weight)
+        .join(TrialRow, TrialRow.id == WeightRow.trial_id)
+        .join(DomainRow, DomainRow.id == WeightRow.domain_id)
+        .where(condition)
+        .order_by(WeightRow.trial_id, DomainRow.position)
+    )
+    found: dict[int, dict[str, float]] = {}
+    for trial_id, domain, weight in session.execute(query):
+        found.setdefault(trial_id, {})[domain] = weight
+    return found
+
+
+def _losses(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, float]]:
+    query = (
+        select(TrialRow.id, MeasurementRow.evaluation_set, MeasurementRow.value)
+        .join(MeasurementRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
+        .where(condition, TrialRow.state == "completed")
+        .order_by(TrialRow.id, MeasurementRow.evaluation_set)
+    )
+    found: dict[int, dict[str, float]] = {}
+    for trial_id, evaluation_set, value in session.execute(query):
+        found.setdefault(trial_id, {})[evaluation_set] = value
+    return found
+
+
+def _predicted(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, dict[str, float]]]:
+    query = (
+        select(PredictionRow.trial_id, PredictionRow.name, PredictionRow.mean, PredictionRow.sd)
+        .join(TrialRow, TrialRow.id == PredictionRow.trial_id)
+        .where(condition)
+        .order_by(PredictionRow.trial_id, PredictionRow.name)
+    )
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for trial_id, name, mean, sd in session.execute(query):
+        found.setdefault(trial_id, {})[name] = {"mean": mean, "sd": sd}
+    return found
+
+
+def _elapsed(session: Session, condition: ColumnElement[bool]) -> dict[int, list[float | None]]:
+    query = (
+        select(AttemptRow.trial_id, AttemptRow.elapsed_s)
+        .join(TrialRow, TrialRow.id == AttemptRow.trial_id)
+        .where(condition)
+        .order_by(AttemptRow.trial_id, AttemptRow.number)
+    )
+    found: dict[int, list[float | None]] = {}
+    for trial_id, elapsed_s in session.execute(query):
+        found.setdefault(trial_id, []).append(elapsed_s)
+    return found
+
+
+def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
+    attempts = parts.elapsed_s.get(row.id, [])
+    completed = row.state == "completed"
+    return Trial(
+        id=row.id,
+        search_id=row.search_id,
+        number=row.number,
+        run_hash=row.run_hash,
+        purpose=row.purpose,
+        fidelity=row.fidelity,
+        seed=row.seed,
+        part=row.part,
+        weights=parts.weights.get(row.id, {}),
+        recipe=_stages(row.recipe),
+        state=row.state,
+        reason=row.reason,
+        predicted=parts.predicted.get(row.id, {}),
+        seen=parts.seen[row.seen],
+        charged_flops=row.charged_flops,
+        losses=parts.losses.get(row.id, {}),
+        epochs=row.epochs if completed else {},
+        error=row.error,
+        attempts=len(attempts),
+        elapsed_s=row.elapsed_s if completed else attempts[-1] if attempts else None,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _stages(recipe: list[Any]) -> Stages:
+    return tuple((share, weights) for share, weights in recipe)
