@@ -1,0 +1,188 @@
+"""A proxy's configuration, and its parameters and FLOPs by arithmetic alone."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, Self, get_args
+
+from proxies.errors import ProxyError
+
+Activation = Literal["relu2", "swiglu"]
+OptimizerName = Literal["muon", "adamw"]
+ScheduleName = Literal["cosine", "linear", "wsd"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "activation": get_args(Activation),
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(ScheduleName),
+    "precision": get_args(Precision),
+}
+AT_LEAST: Mapping[str, int] = {
+    "layers": 1,
+    "width": 1,
+    "heads": 1,
+    "sequence_tokens": 2,
+    "batch_sequences": 1,
+    "lags": 0,
+    "experts": 0,
+    "top_k": 1,
+    "shared_experts": 0,
+}
+SWIGLU_MULTIPLE = 64  # widths of 8/3 x width are rounded up to this, so that matrix products stay aligned
+EXPERT_MULTIPLE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyConfig:
+    """One small decoder and how it trains; `ProxyError` if it cannot be.
+
+    `ffn_width` is the hidden width of one feed-forward net (dense, or one routed expert). None: 4 x width for squared
+    ReLU, 8/3 x width rounded up to 64 for SwiGLU; a routed layer shares that among the experts active for a token.
+    `lags`: how many earlier tokens' embeddings are added to each input. `experts` 0 is a dense model.
+    `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    ffn_width: int | None = None
+    activation: Activation = "relu2"
+    sequence_tokens: int = 256
+    batch_sequences: int = 8
+    lags: int = 0
+    tied: bool = False
+    experts: int = 0
+    top_k: int = 2
+    shared_experts: int = 0
+    balance_coefficient: float = 0.01
+    optimizer: OptimizerName = "muon"
+    learning_rate: float = 0.01
+    weight_decay: float = 0.1
+    schedule: ScheduleName = "linear"
+    warmup_fraction: float = 0.05
+    decay_fraction: float = 0.3
+    clip_norm: float = 1.0
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        for name, least in AT_LEAST.items():
+            _check_whole(name, getattr(self, name), least)
+        if self.ffn_width is not None:
+            _check_whole("ffn_width", self.ffn_width, 1)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ProxyError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
+        _check_shape(self)
+        _check_training(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, object]) -> Self:
+        """Return the configuration that `to_plain` wrote or a user typed; unknown and missing keys are refused."""
+        known = {f.name for f in fields(cls)}
+        if unknown := set(plain) - known:
+            raise ProxyError(f"a proxy has no setting {sorted(map(str, unknown))}; known: {sorted(known)}")
+        if missing := {"layers", "width", "heads"} - set(plain):
+            raise ProxyError(f"a proxy needs {sorted(missing)}; got only {sorted(plain)}")
+        return cls(**plain)  # type: ignore[arg-type]  # the constructor checks the values
+
+    def to_plain(self) -> dict[str, object]:
+        """Return every setting as plain values, defaults included."""
+        return asdict(self)
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def hidden_width(self) -> int:
+        """Hidden width of one feed-forward net: dense, or one expert of a routed layer."""
+        if self.ffn_width is not None:
+            return self.ffn_width
+        whole = 4 * self.width if self.activation == "relu2" else _round_up(8 * self.width / 3, SWIGLU_MULTIPLE)
+        return _round_up(whole / (self.top_k + self.shared_experts), EXPERT_MULTIPLE) if self.experts else whole
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of one step."""
+        return self.batch_sequences * self.sequence_tokens
+
+    def total_parameters(self, vocabulary: int) -> int:
+        """Return all parameters: embeddings, those of the lags, blocks and (untied) head. Norms have no gains."""
+        per_layer = self._layer_parameters(self.experts + self.shared_experts if self.experts else 1)
+        return self._table_parameters(vocabulary) + self.layers * per_layer
+
+    def active_parameters(self, vocabulary: int) -> int:
+        """Return the parameters that one token meets: all but the routed experts not chosen for it."""
+        return self._table_parameters(vocabulary) + self.layers * self._layer_parameters(self._active_nets())
+
+    def forward_flops_per_token(self, vocabulary: int) -> float:
+        """Return FLOPs to predict one token: 2 a weight, attention over the whole window, and the unembedding."""
+        matrices = self.layers * self._layer_parameters(self._active_nets()) + self.width * vocabulary
+        attention = self.layers * 2 * self.sequence_tokens * self.width
+        return 2.0 * (matrices + attention)
+
+    def flops_per_token(self, vocabulary: int) -> float:
+        """Return training FLOPs per token: the forward pass, and twice that for the backward pass."""
+        return 3.0 * self.forward_flops_per_token(vocabulary)
+
+    def _active_nets(self) -> int:
+        return self.top_k + self.shared_experts if self.experts else 1
+
+    def _layer_parameters(self, nets: int) -> int:
+        matrices = 2 if self.activation == "relu2" else 3
+        router = self.experts * self.width
+        return 4 * self.width**2 + router + nets * matrices * self.width * self.hidden_width
+
+    def _table_parameters(self, vocabulary: int) -> int:
+        tables = 1 + self.lags + (0 if self.tied else 1)
+        return tables * vocabulary * self.width
+
+
+def trial_flops(config: ProxyConfig, *, tokens: int, vocabulary: int, evaluation_tokens: int) -> float:
+    """Return the nominal FLOPs of training on `tokens` and evaluating once on `evaluation_tokens`."""
+    training = config.flops_per_token(vocabulary) * tokens
+    return training + config.forward_flops_per_token(vocabulary) * evaluation_tokens
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ProxyError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _check_shape(config: ProxyConfig) -> None:
+    if config.width % config.heads or config.head_width % 2:
+        raise ProxyError(
+            f"width {config.width} must divide into {config.heads} heads of an even width; try a multiple of "
+            f"{2 * config.heads}"
+        )
+    if not isinstance(config.tied, bool):
+        raise ProxyError(f"tied must be true or false, got {config.tied!r}")
+    if config.lags >= config.sequence_tokens:
+        raise ProxyError(f"lags {config.lags} must be fewer than sequence_tokens {config.sequence_tokens}")
+    if config.experts and config.top_k > config.experts:
+        raise ProxyError(f"top_k {config.top_k} must not exceed experts {config.experts}")
+    if config.shared_experts and not config.experts:
+        raise ProxyError(f"shared_experts {config.shared_experts} needs routed experts; set experts, or drop it")
+
+
+def _check_training(config: ProxyConfig) -> None:
+    for name in ("learning_rate", "clip_norm"):
+        if not _is_number(getattr(config, name)) or not 0 < getattr(config, name) < float("inf"):
+            raise ProxyError(f"{name} must be a positive number, got {getattr(config, name)!r}")
+    for name in ("weight_decay", "balance_coefficient", "warmup_fraction", "decay_fraction"):
+        if not _is_number(getattr(config, name)) or not 0 <= getattr(config, name) <= 1:
+            raise ProxyError(f"{name} must lie between 0 and 1, got {getattr(config, name)!r}")
+    if config.schedule == "wsd" and config.warmup_fraction + config.decay_fraction > 1:
+        raise ProxyError(
+            f"warmup_fraction {config.warmup_fraction} and decay_fraction {config.decay_fraction} exceed the training; "
+            "lower one of them"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _round_up(number: float, multiple: int) -> int:
+    return -int(-number // multiple) * multiple

@@ -1,0 +1,114 @@
+"""Evaluation sets while a corpus is made: which documents each part has, and their excerpts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxies.corpus_config import EvaluationConfig
+from proxies.errors import CorpusError
+from proxies.excerpts import Excerpts, Passage, draw
+from proxies.overlap import Texts
+from proxies.spool import Spool
+from proxies.tokenization import Tokenizer
+
+PARTS = ("search", "proof")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPart:
+    """The documents (indices into their source) of one part of an evaluation set, in the order of their hashes."""
+
+    source: Spool
+    documents: NDArray[np.int64]
+
+    def passages(self) -> Iterator[Passage]:
+        """Yield the documents."""
+        for index in self.documents.tolist():
+            yield Passage(content=self.source.document(index), prompt_bytes=int(self.source.prompts[index]))
+
+
+def split(
+    evaluation: Sequence[EvaluationConfig], spools: Mapping[str, Spool], held_out: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, SetPart]]:
+    """Return the documents of each part of each set: in the order of hashes, dealt so that both have as much text."""
+    found = {}
+    for each in evaluation:
+        source = spools[f"domain {each.domain!r}" if each.domain is not None else f"evaluation set {each.name!r}"]
+        indices = np.flatnonzero(held_out[each.domain]) if each.domain is not None else np.arange(len(source))
+        ordered = indices[np.argsort(source.hashes[indices])]
+        if len(ordered) < len(PARTS):
+            what = f"held-out documents of domain {each.domain!r}" if each.domain is not None else "documents"
+            raise CorpusError(
+                f"evaluation set {each.name!r} has {len(ordered)} {what}, and each part (search, proof) needs one; "
+                "give more documents, or hold out more"
+            )
+        found[each.name] = _deal(source, ordered)
+    return found
+
+
+def _deal(source: Spool, documents: NDArray[np.int64]) -> dict[str, SetPart]:
+    """Return the documents dealt, one by one, to the part that has less text so far."""
+    dealt: dict[str, list[int]] = {part: [] for part in PARTS}
+    amounts = dict.fromkeys(PARTS, 0)
+    for index in documents.tolist():
+        part = min(PARTS, key=lambda each: amounts[each])
+        dealt[part].append(index)
+        amounts[part] += len(source.document(index))
+    return {part: SetPart(source=source, documents=np.array(dealt[part], dtype=np.int64)) for part in PARTS}
+
+
+def draw_sets(
+    evaluation: Sequence[EvaluationConfig],
+    parts: Mapping[str, Mapping[str, SetPart]],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    seed: int,
+) -> dict[str, dict[str, Excerpts]]:
+    """Return the excerpts of every part of every set, and write them to `folder`/part/set.npz."""
+    found: dict[str, dict[str, Excerpts]] = {each.name: {} for each in evaluation}
+    for each in evaluation:
+        for part, half in parts[each.name].items():
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            excerpts = draw(
+                each.name,
+                half.passages(),
+                tokenizer,
+                max_bytes=each.max_bytes,
+                excerpt_tokens=each.excerpt_tokens,
+                rng=np.random.default_rng([seed, crc32(each.name.encode()), crc32(part.encode())]),
+            )
+            if not len(excerpts):
+                raise CorpusError(
+                    f"evaluation set {each.name!r} has nothing to score in its part {part!r}; give longer documents"
+                )
+            excerpts.save(folder / part / f"{each.name}.npz")
+            found[each.name][part] = excerpts
+    return found
+
+
+def as_ids(halves: Mapping[str, Excerpts]) -> Texts:
+    """Return the excerpts of both parts of a set as ids, to look for in token arrays."""
+    ids = [each.tokens[start:stop] for each in halves.values() for start, stop in _ranges(each)]
+    return Texts(content=np.concatenate(ids), offsets=_offsets([len(each) for each in ids]), are_tokens=True)
+
+
+def as_words(halves: Mapping[str, Excerpts], tokenizer: Tokenizer) -> Texts:
+    """Return the text of the excerpts of both parts of a set, to look for in text."""
+    texts = [tokenizer.decode(each.tokens[start:stop]) for each in halves.values() for start, stop in _ranges(each)]
+    content = np.frombuffer(b"".join(texts), dtype=np.uint8)
+    return Texts(content=content, offsets=_offsets([len(text) for text in texts]))
+
+
+def _ranges(excerpts: Excerpts) -> list[tuple[int, int]]:
+    bounds = excerpts.offsets.tolist()
+    return list(pairwise(bounds))
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(lengths, dtype=np.int64))])

@@ -1,0 +1,105 @@
+"""The decoder that proxies are: rotary attention, pre-norm without gains, dense or routed feed-forward nets."""
+
+# Shapes: B batch, T sequence, N = B * T, D model width, V vocabulary, L layers, H heads, K head width, G = B * H,
+# J = lags + 1, F hidden width (2F for the up matrix of SwiGLU), E nets of a layer: routed experts, then shared ones.
+# Weights of all layers are stacked along a leading axis: one cast a step, and one update for all matrices of a shape.
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag, linear, pad
+
+from proxies import moe
+from proxies.attention import attend, causal_mask, rotary_tables
+from proxies.config import ProxyConfig
+from proxies.feedforward import ACTIVATIONS, UP_MATRICES
+from proxies.layers import rms_norm
+
+EMBEDDING_SCALE = 0.02  # GPT-2's; norms undo the scale, so only the first steps feel it
+
+
+class Decoder(nn.Module):
+    """Next-token logits of a causal language model; products run in `dtype`, weights and residuals in float32."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor
+    shifts: Tensor
+
+    def __init__(self, config: ProxyConfig, *, vocabulary: int, end_of_document: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.end_of_document = end_of_document
+        self.dtype = dtype
+        L, D, V = config.layers, config.width, vocabulary
+        nets = config.experts + config.shared_experts if config.experts else 1
+        hidden = config.hidden_width
+        self.table = nn.Parameter(torch.empty((1 + config.lags) * V, D))  # row j * V + v: token v, j places back
+        self.qkv = nn.Parameter(torch.empty(L, 3, D, D))
+        self.out = nn.Parameter(torch.empty(L, D, D))
+        self.up = nn.Parameter(torch.empty(L, nets, UP_MATRICES[config.activation], hidden, D))
+        self.down = nn.Parameter(torch.empty(L, nets, D, hidden))
+        self.router = nn.Parameter(torch.empty(L, config.experts, D)) if config.experts else None
+        self.head = None if config.tied else nn.Parameter(torch.empty(V, D))
+        cos, sin = rotary_tables(config.sequence_tokens, config.head_width)
+        self.register_buffer("cos", cos.to(dtype), persistent=False)
+        self.register_buffer("sin", sin.to(dtype), persistent=False)
+        self.register_buffer("mask", causal_mask(config.sequence_tokens).to(dtype), persistent=False)
+        self.register_buffer("shifts", torch.arange(config.lags, -1, -1) * V, persistent=False)
+
+    def initialize(self, seed: int) -> None:
+        """Draw all weights from `seed`: same seed, same model. Matrices that write to the residual start at zero."""
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name in {"out", "down", "head"}:
+                nn.init.zeros_(parameter)
+            else:
+                scale = EMBEDDING_SCALE if name == "table" else parameter.shape[-1] ** -0.5
+                drawn = torch.randn(parameter.shape, generator=generator) * scale
+                parameter.data.copy_(drawn)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Return logits `B x T x V`; position t has seen tokens 0 to t and, before them, end of document."""
+        return self.logits_and_balance(tokens_BT)[0]
+
+    def logits_and_balance(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `B x T x V` and the balance loss of the routers, the mean over layers (0 for a dense model)."""
+        B, T = tokens_BT.shape
+        x_ND = self._embed(tokens_BT)
+        qkv, out, up, down = (w.to(self.dtype).unbind(0) for w in (self.qkv, self.out, self.up, self.down))
+        routers = self.router.unbind(0) if self.router is not None else ()
+        balance = x_ND.new_zeros(())
+        for layer in range(self.config.layers):
+            x_ND = x_ND + self._attention(self._norm(x_ND), qkv[layer].flatten(0, 1), out[layer], B, T)
+            h_ND = self._norm(x_ND)
+            if routers:
+                y_ND, layer_balance = self._routed(h_ND, routers[layer], up[layer].flatten(1, 2), down[layer])
+                balance = balance + layer_balance / self.config.layers
+            else:
+                y_ND = ACTIVATIONS[self.config.activation](h_ND, up[layer].flatten(0, 2), down[layer][0])
+            x_ND = x_ND + y_ND
+        head_VD = self.table[: self.vocabulary] if self.head is None else self.head
+        return linear(self._norm(x_ND), head_VD.to(self.dtype)).view(B, T, -1), balance
+
+    def _embed(self, tokens_BT: Tensor) -> Tensor:
+        lags = self.config.lags
+        padded = pad(tokens_BT, (lags, 0), value=self.end_of_document)
+        rows_NJ = (padded.unfold(1, lags + 1, 1) + self.shifts).flatten(0, 1)
+        return embedding_bag(rows_NJ, self.table, mode="sum")
+
+    def _norm(self, x_ND: Tensor) -> Tensor:
+        return rms_norm(x_ND, self.dtype)
+
+    def _attention(self, h_ND: Tensor, qkv_3DD: Tensor, out_DD: Tensor, B: int, T: int) -> Tensor:
+        qkv_BT3HK = linear(h_ND, qkv_3DD).view(B, T, 3, self.config.heads, self.config.head_width)
+        return linear(attend(qkv_BT3HK, self.cos[:T], self.sin[:T], self.mask[:T, :T]), out_DD)
+
+    def _routed(self, h_ND: Tensor, router_ED: Tensor, up_EFD: Tensor, down_EDF: Tensor) -> tuple[Tensor, Tensor]:
+        experts = self.config.experts
+        activation = ACTIVATIONS[self.config.activation]
+        routing = moe.softmax_router(linear(h_ND.float(), router_ED), top_k=self.config.top_k)
+        nets = list(zip(up_EFD.unbind(0), down_EDF.unbind(0), strict=True))
+        y_ND = moe.dispatch(h_ND, routing, nets[:experts], activation)
+        for up_FD, down_DF in nets[experts:]:
+            y_ND = y_ND + activation(h_ND, up_FD, down_DF)
+        return y_ND, moe.balance_loss(routing.scores, moe.expert_fractions(routing.experts, experts))

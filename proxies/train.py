@@ -1,0 +1,203 @@
+"""Train one proxy on a recipe and measure it."""
+
+# Shapes: B batch, T sequence.
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from proxies import machine
+from proxies.config import ProxyConfig
+from proxies.corpus import Corpus, DomainTokens, Part
+from proxies.errors import ProxyError
+from proxies.evaluate import bits_per_byte, evaluation_tokens, gold_log_probabilities
+from proxies.layers import cross_entropy
+from proxies.mixing import Batches, Stage, slice_domains
+from proxies.model import Decoder
+from proxies.optimizers import OPTIMIZERS, learning_rate
+
+CURVE_POINTS = 20
+LATE_FRACTION = 0.5  # a loss still above the first one after half of the training will not come down; a guess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is: training `loss` in nats per token, the mean since the last progress."""
+
+    tokens: int
+    loss: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What came of a training. `losses` in bits per byte by evaluation set, empty where it diverged.
+
+    curve: (tokens, mean training loss since the last point, nats per token), about 20 points. epochs: passes over each
+    domain's tokens, as sliced. tokens: trained on, whole steps. flops: nominal, training and evaluation.
+    details: precision, device, threads, parameters, tokens_per_s.
+    """
+
+    losses: Mapping[str, float]
+    curve: tuple[tuple[int, float], ...]
+    epochs: Mapping[str, float]
+    tokens: int
+    flops: float
+    elapsed_s: float
+    diverged: bool
+    details: Mapping[str, object]
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    config: ProxyConfig,
+    corpus: Corpus,
+    recipe: Sequence[Stage],
+    *,
+    tokens: int,
+    seed: int,
+    part: Part = "search",
+    target_tokens: int | None = None,
+    gold: Path | None = None,
+    report: Report | None = None,
+) -> Training:
+    """Train a proxy from scratch on `tokens` (rounded down to whole steps) of `recipe`, and evaluate it on `part`.
+
+    Same arguments, same losses, bit for bit on one machine with one thread. `target_tokens`: simulated epoching.
+    `gold`: a folder for the gold-token log-probabilities of every evaluation set, `<set>.npy`, float32, natural log.
+    `report` is called at every point of the curve.
+    """
+    batches = draw(config, corpus.domains, recipe, tokens=tokens, seed=seed, target_tokens=target_tokens)
+    model = build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=seed)
+    started = time.perf_counter()
+    curve, diverged = fit(model, batches, report=report)
+    trained_s = time.perf_counter() - started
+    done = curve[-1][0]
+    losses, read = ({}, 0) if diverged else measure(model, corpus, part=part, gold=gold)
+    return Training(
+        losses=losses,
+        curve=curve,
+        epochs=batches.epochs(),
+        tokens=done,
+        flops=config.flops_per_token(corpus.vocabulary) * done
+        + config.forward_flops_per_token(corpus.vocabulary) * read,
+        elapsed_s=time.perf_counter() - started,
+        diverged=diverged,
+        details={
+            "precision": str(model.dtype).removeprefix("torch."),
+            "device": str(model.table.device),
+            "threads": torch.get_num_threads(),
+            "parameters": config.total_parameters(corpus.vocabulary),
+            "tokens_per_s": done / trained_s,
+        },
+    )
+
+
+def draw(
+    config: ProxyConfig,
+    domains: Mapping[str, DomainTokens],
+    recipe: Sequence[Stage],
+    *,
+    tokens: int,
+    seed: int,
+    target_tokens: int | None = None,
+) -> Batches:
+    """Return the batches of a training; `target_tokens` cuts domains so that they repeat as there."""
+    steps = tokens // config.batch_tokens
+    if steps < 1:
+        raise ProxyError(f"{tokens} tokens are less than one step of {config.batch_tokens}; train on more")
+    if target_tokens is not None:
+        used = {name for _, weights in recipe for name, weight in weights.items() if weight > 0}
+        cut = slice_domains(
+            {name: domain for name, domain in domains.items() if name in used},
+            proxy_tokens=tokens,
+            target_tokens=target_tokens,
+            sequence_tokens=config.sequence_tokens,
+        )
+        domains = {**domains, **cut}
+    return Batches(
+        domains,
+        recipe,
+        seed=seed,
+        sequence_tokens=config.sequence_tokens,
+        batch_sequences=config.batch_sequences,
+        steps=steps,
+    )
+
+
+def build(config: ProxyConfig, *, vocabulary: int, end_of_document: int, seed: int) -> Decoder:
+    """Return an untrained model, drawn from `seed`, on the accelerator if there is one."""
+    place = machine.device()
+    dtype = machine.product_dtype(config.precision, place)
+    model = Decoder(config, vocabulary=vocabulary, end_of_document=end_of_document, dtype=dtype)
+    model.initialize(seed)
+    return model.to(place)
+
+
+def fit(
+    model: Decoder, batches: Batches, *, report: Report | None = None
+) -> tuple[tuple[tuple[int, float], ...], bool]:
+    """Train `model` on all `batches`; return the curve, and whether the training diverged and so stopped early."""
+    config = model.config
+    optimizers = OPTIMIZERS[config.optimizer](model, config)
+    started = time.perf_counter()
+    curve: list[tuple[int, float]] = []
+    recent: list[Tensor] = []
+    every = max(1, round(batches.steps / CURVE_POINTS))
+    for k in range(batches.steps):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, (k + 0.5) / batches.steps)
+        recent.append(step(model, batches.batch(k), optimizers))
+        if (k + 1) % every == 0 or k + 1 == batches.steps:
+            loss = float(torch.stack(recent).mean())
+            recent.clear()
+            curve.append(((k + 1) * config.batch_tokens, loss))
+            if report:
+                report(Progress(tokens=curve[-1][0], loss=loss, elapsed_s=time.perf_counter() - started))
+            if has_diverged(curve, progress=(k + 1) / batches.steps, vocabulary=model.vocabulary):
+                return tuple(curve), True
+    return tuple(curve), False
+
+
+def step(model: Decoder, rows: NDArray[np.int64], optimizers: Sequence[torch.optim.Optimizer]) -> Tensor:
+    """Take one step on tokens `B x (T + 1)`; return the loss before it, nats per token, without balance loss."""
+    tokens = torch.from_numpy(rows).to(model.table.device)
+    logits_BTV, balance = model.logits_and_balance(tokens[:, :-1])
+    loss = cross_entropy(logits_BTV.flatten(0, 1), tokens[:, 1:].flatten())
+    (loss + model.config.balance_coefficient * balance if model.config.experts else loss).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), model.config.clip_norm)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.detach()
+
+
+def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabulary: int) -> bool:
+    """Say whether a training is lost: its loss is no number, or late on still above that of guessing blindly."""
+    loss = curve[-1][1]
+    return not math.isfinite(loss) or (progress > LATE_FRACTION and loss > math.log(vocabulary))
+
+
+def measure(model: Decoder, corpus: Corpus, *, part: Part, gold: Path | None) -> tuple[dict[str, float], int]:
+    """Return bits per byte of every evaluation set of `part`, and the tokens read for it."""
+    losses: dict[str, float] = {}
+    read = 0
+    if gold is not None:
+        gold.mkdir(parents=True, exist_ok=True)
+    for name, excerpts in corpus.evaluation(part).items():
+        scores = gold_log_probabilities(model, excerpts)
+        losses[name] = bits_per_byte(scores, excerpts.scored_bytes)
+        read += evaluation_tokens(excerpts, sequence_tokens=model.config.sequence_tokens)
+        if gold is not None:
+            np.save(gold / f"{name}.npy", scores)
+    return losses, read

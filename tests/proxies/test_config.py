@@ -1,0 +1,92 @@
+"""Parameters and FLOPs by arithmetic, against those of the model; what a configuration refuses."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from proxies.config import ProxyConfig, trial_flops
+from proxies.errors import ProxyError
+from proxies.model import Decoder
+
+SHAPES = {
+    "dense": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=8, lags=3),
+    "tied swiglu": ProxyConfig(layers=1, width=32, heads=1, sequence_tokens=8, activation="swiglu", tied=True),
+    "routed": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=8, experts=4, top_k=2, shared_experts=1),
+    "routed swiglu": ProxyConfig(layers=1, width=16, heads=2, sequence_tokens=8, experts=3, activation="swiglu"),
+}
+
+
+def decoder(config: ProxyConfig) -> Decoder:
+    model = Decoder(config, vocabulary=11, end_of_document=0, dtype=torch.bfloat16)
+    model.initialize(0)
+    return model
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_total_parameters_are_those_of_the_model(config: ProxyConfig) -> None:
+    assert config.total_parameters(11) == sum(p.numel() for p in decoder(config).parameters())
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_forward_flops_are_those_that_torch_counts(config: ProxyConfig) -> None:
+    tokens = torch.zeros(2, 8, dtype=torch.long)
+    model = decoder(config)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(tokens)
+    combining = 2 * 16 * config.top_k * config.layers * config.width if config.experts else 0  # gates x rows
+    assert counter.get_total_flops() - combining == config.forward_flops_per_token(11) * 16
+
+
+def test_training_flops_are_those_that_torch_counts() -> None:
+    model = decoder(SHAPES["dense"])
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(2, 8, dtype=torch.long)).float().sum().backward()
+    assert counter.get_total_flops() == SHAPES["dense"].flops_per_token(11) * 16
+
+
+def test_active_parameters_leave_out_the_experts_not_chosen() -> None:
+    config = ProxyConfig(layers=3, width=16, heads=2, experts=8, top_k=2, ffn_width=24)
+    assert config.total_parameters(11) - config.active_parameters(11) == 3 * 6 * 2 * 16 * 24
+
+
+def test_a_routed_layer_is_as_wide_for_a_token_as_a_dense_one() -> None:
+    dense = ProxyConfig(layers=2, width=64, heads=2)
+    routed = ProxyConfig(layers=2, width=64, heads=2, experts=8, top_k=2)
+    assert routed.active_parameters(256) - dense.active_parameters(256) == 2 * 8 * 64  # the routers
+
+
+def test_a_trial_costs_three_forwards_a_training_token_and_one_an_evaluation_token() -> None:
+    config = SHAPES["dense"]
+    cost = trial_flops(config, tokens=100, vocabulary=11, evaluation_tokens=50)
+    assert cost == config.forward_flops_per_token(11) * 350
+
+
+def test_a_configuration_survives_the_way_to_plain_values_and_back() -> None:
+    config = ProxyConfig(layers=2, width=64, heads=2, experts=4, schedule="wsd")
+    assert ProxyConfig.from_plain(config.to_plain()) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 3}, "must divide"),
+        ({"heads": 16}, "even width"),
+        ({"layers": 0}, "layers must be a whole number of at least 1, got 0"),
+        ({"layers": 2.0}, "layers must be a whole number"),
+        ({"activation": "gelu"}, r"activation must be one of \['relu2', 'swiglu'\], got 'gelu'"),
+        ({"experts": 2, "top_k": 3}, "top_k 3 must not exceed experts 2"),
+        ({"shared_experts": 1}, "needs routed experts"),
+        ({"learning_rate": 0}, "learning_rate must be a positive number"),
+        ({"schedule": "wsd", "warmup_fraction": 0.8}, "exceed the training"),
+        ({"depth": 3}, r"no setting \['depth'\]; known"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(change: dict[str, object], message: str) -> None:
+    plain: dict[str, object] = {"layers": 2, "width": 16, "heads": 2}
+    with pytest.raises(ProxyError, match=message):
+        ProxyConfig.from_plain({**plain, **change})
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(ProxyError, match="needs \\['heads'\\]"):
+        ProxyConfig.from_plain({"layers": 2, "width": 16})

@@ -1,0 +1,129 @@
+"""The decoder: causal, deterministic, and equal to plain torch where parts are written by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from proxies.attention import attend, causal_mask, rotary_tables, turn
+from proxies.config import ProxyConfig
+from proxies.layers import cross_entropy, rms_norm, squared_relu
+from proxies.model import Decoder
+
+CONFIGS = {
+    "dense": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=12, lags=3),
+    "swiglu tied": ProxyConfig(layers=2, width=16, heads=1, sequence_tokens=12, activation="swiglu", tied=True),
+    "routed": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=12, lags=2, experts=4, shared_experts=1),
+}
+V = 13
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+def decoder(config: ProxyConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> Decoder:
+    """A model whose every weight is drawn, so that all parts speak."""
+    model = Decoder(config, vocabulary=V, end_of_document=0, dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return model
+
+
+def some_tokens(rows: int = 3, width: int = 12, seed: int = 1) -> Tensor:
+    return torch.randint(V, (rows, width), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_later_token_changes_no_earlier_logits(config: ProxyConfig, dtype: torch.dtype) -> None:
+    model, tokens = decoder(config, dtype), some_tokens(rows=1)
+    changed = tokens.clone()
+    changed[0, 7] = (tokens[0, 7] + 1) % V
+    before, after = model(tokens)[0], model(changed)[0]
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2  # experts of other sizes: products of another shape
+    assert torch.allclose(before[:7].float(), after[:7].float(), atol=tolerance, rtol=tolerance)
+    assert (before[7:] - after[7:]).abs().amax(-1).min() > 0
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_shorter_sequence_has_the_logits_of_the_longer_ones_start(config: ProxyConfig) -> None:
+    model, tokens = decoder(config), some_tokens()
+    assert torch.allclose(model(tokens)[:, :5], model(tokens[:, :5]), atol=1e-4)
+
+
+def test_before_the_first_token_stands_end_of_document() -> None:
+    model, tokens = decoder(ProxyConfig(layers=1, width=16, heads=2, sequence_tokens=12, lags=2)), some_tokens()
+    embedded = model._embed(tokens).view(3, 12, 16)
+    table = model.table.view(3, V, 16)
+    assert torch.allclose(embedded[0, 0], table[0, tokens[0, 0]] + table[1, 0] + table[2, 0])
+    expected = table[0, tokens[0, 5]] + table[1, tokens[0, 4]] + table[2, tokens[0, 3]]
+    assert torch.allclose(embedded[0, 5], expected)
+
+
+def test_bfloat16_products_stay_near_float32_ones() -> None:
+    config, tokens = CONFIGS["dense"], some_tokens()
+    exact, rounded = decoder(config)(tokens), decoder(config, torch.bfloat16)(tokens).float()
+    assert (exact - rounded).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_same_seed_same_weights_and_another_seed_others() -> None:
+    first, second, other = (
+        Decoder(CONFIGS["routed"], vocabulary=V, end_of_document=0, dtype=torch.float32) for _ in "abc"
+    )
+    for model, seed in ((first, 0), (second, 0), (other, 1)):
+        model.initialize(seed)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.qkv, other.qkv)
+
+
+def test_an_untrained_model_guesses_blindly() -> None:
+    model = Decoder(CONFIGS["dense"], vocabulary=V, end_of_document=0, dtype=torch.float32)
+    model.initialize(0)
+    assert torch.equal(model(some_tokens()), torch.zeros(3, 12, V))
+
+
+def test_turned_queries_and_keys_know_only_their_distance() -> None:
+    cos, sin = (t.float() for t in rotary_tables(10, 8))
+    q, k = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)).expand(2, 10, 8)
+    scores = turn(q, cos, sin) @ turn(k, cos, sin).T
+    assert torch.allclose(scores[2, 0], scores[9, 7], atol=1e-5)
+    assert torch.allclose(turn(turn(q, cos, sin), cos, -sin), q, atol=1e-6)
+
+
+def test_masked_products_are_the_attention_of_torch_forward_and_backward() -> None:
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, 16, 3, 3, 8, generator=generator).bfloat16().requires_grad_()
+    exact = qkv.detach().float().requires_grad_()
+    tables = rotary_tables(16, 8)
+    y = attend(qkv, tables[0].bfloat16(), tables[1].bfloat16(), causal_mask(16).bfloat16())
+    reference = attend(exact, tables[0].float(), tables[1].float(), causal_mask(16))
+    g = torch.randn(reference.shape, generator=generator)
+    y.backward(g.bfloat16())
+    reference.backward(g)
+    assert qkv.grad is not None
+    assert exact.grad is not None
+    assert torch.allclose(y.float(), reference, atol=0.03)
+    assert (qkv.grad.float() - exact.grad).norm() < 0.01 * exact.grad.norm()
+
+
+def test_the_norm_is_that_of_torch() -> None:
+    assert_same(lambda x: rms_norm(x, torch.float32), lambda x: nn.functional.rms_norm(x, (16,), eps=1e-6))
+
+
+def test_squared_relu_is_that_of_torch() -> None:
+    assert_same(squared_relu, lambda x: x.relu().square())
+
+
+def test_cross_entropy_is_that_of_torch() -> None:
+    targets = some_tokens(rows=1, width=20)[0]
+    assert_same(lambda x: cross_entropy(x, targets), lambda x: nn.functional.cross_entropy(x, targets))
+
+
+def assert_same(function: object, reference: object) -> None:
+    """Compare two functions and their gradients on a random `20 x 16`."""
+    x = torch.randn(20, 16, generator=torch.Generator().manual_seed(0))
+    results = []
+    for f in (function, reference):
+        leaf = x.clone().requires_grad_()
+        y = f(leaf)  # type: ignore[operator]
+        (y * torch.linspace(1, 2, y.numel()).view(y.shape)).sum().backward()
+        results.append((y.detach(), leaf.grad))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)

@@ -1,0 +1,80 @@
+"""Muon against torch.optim.Muon, the polar factor of an SVD, and the shapes of the schedules."""
+
+import pytest
+import torch
+
+from proxies.config import ProxyConfig
+from proxies.model import Decoder
+from proxies.optimizers import OPTIMIZERS, Muon, learning_rate, orthogonalize
+
+
+def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 3, 16, 16), (2, 8, 32), (2, 32, 8), (16, 16)]
+    stacks = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    matrices = [[m.clone().requires_grad_() for m in s.detach().reshape(-1, *s.shape[-2:])] for s in stacks]
+    ours = Muon(stacks, lr=0.02, weight_decay=0.1)
+    flat = [m for group in matrices for m in group]
+    theirs = torch.optim.Muon(flat, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        for stack, group in zip(stacks, matrices, strict=True):
+            stack.grad = torch.randn(stack.shape, generator=generator)
+            for matrix, grad in zip(group, stack.grad.reshape(-1, *stack.shape[-2:]), strict=True):
+                matrix.grad = grad.clone()
+        ours.step()
+        theirs.step()
+    for stack, group in zip(stacks, matrices, strict=True):
+        wanted = torch.stack([m.detach() for m in group]).view(stack.shape)
+        # bfloat16 rounds the products of a batch and of one matrix apart; entries move by about 4e-3 a step
+        torch.testing.assert_close(stack.detach(), wanted, atol=4e-4, rtol=0)
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one_and_the_right_directions() -> None:
+    x = torch.randn(3, 8, 24, generator=torch.Generator().manual_seed(0))
+    y = orthogonalize(x).float()
+    u, _, vh = torch.linalg.svd(x, full_matrices=False)
+    along = torch.diagonal(u.mT @ y @ vh.mT, dim1=1, dim2=2)
+    assert along.min() > 0.6
+    assert along.max() < 1.25
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("experts", [0, 3])
+def test_every_optimizer_moves_every_weight_once(name: str, experts: int) -> None:
+    config = ProxyConfig(layers=1, width=16, heads=2, sequence_tokens=8, experts=experts)
+    model = Decoder(config, vocabulary=11, end_of_document=0, dtype=torch.float32)
+    model.initialize(0)
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizers = OPTIMIZERS[name](model, config)
+    held = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+    assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for optimizer in optimizers:
+        optimizer.step()
+    assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def rate(schedule: str, progress: float) -> float:
+    config = ProxyConfig.from_plain(
+        {"layers": 1, "width": 2, "heads": 1, "learning_rate": 1.0, "warmup_fraction": 0.1, "schedule": schedule}
+    )
+    return learning_rate(config, progress)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
+def test_every_schedule_warms_up_to_the_rate_and_never_grows_after(schedule: str) -> None:
+    assert rate(schedule, 0.05) == pytest.approx(0.5)
+    assert rate(schedule, 0.1) == pytest.approx(1.0)
+    later = [rate(schedule, 0.1 + 0.9 * i / 50) for i in range(51)]
+    assert later == sorted(later, reverse=True)
+
+
+def test_schedules_end_where_they_say() -> None:
+    assert rate("linear", 1.0) == pytest.approx(0)
+    assert rate("linear", 0.55) == pytest.approx(0.5)
+    assert rate("cosine", 1.0) == pytest.approx(0.1)
+    assert rate("cosine", 0.55) == pytest.approx(0.55)
+    assert rate("wsd", 0.7) == pytest.approx(1.0)
+    assert rate("wsd", 0.85) == pytest.approx(0.5)
+    assert rate("wsd", 1.0) == pytest.approx(0)
