@@ -1,0 +1,71 @@
+"""What a search may still spend: FLOPs charged against the budget, seconds against the time limit, the proof's part kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from store import Trial
+
+MARGIN_S = 10.0  # for the last fit and the end of the process; a guess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """A budget and what stands against it.
+
+    budget_flops, charged_flops: nominal FLOPs; reserve_flops: kept for proof trials not yet proposed.
+    limit_s: None without a time limit; elapsed_s: spent so far; slots: trials that run at once;
+    trial_s: seconds that a trial of each rung takes here, as seen or scaled from another rung (empty: nothing seen yet);
+    pending_s: seconds of work still in flight; reserve_s: seconds of work of the proof.
+    """
+
+    budget_flops: float
+    charged_flops: float
+    reserve_flops: float
+    limit_s: float | None
+    elapsed_s: float
+    slots: int
+    trial_s: Mapping[str, float]
+    pending_s: float
+    reserve_s: float
+
+    def refusal(self, fidelity: str, cost_flops: float) -> str | None:
+        """Return why a trial of `cost_flops` at `fidelity` cannot be paid, in words, or None where it can."""
+        left = self.budget_flops - self.charged_flops - self.reserve_flops
+        if cost_flops > left:
+            return f"the budget is spent: {max(left, 0.0):.3g} of {self.budget_flops:.3g} FLOPs are left beside the proof's"
+        if self.limit_s is None or fidelity not in self.trial_s:
+            return None
+        needed = (self.pending_s + self.trial_s[fidelity] + self.reserve_s) / self.slots + MARGIN_S
+        if self.elapsed_s + needed <= self.limit_s:
+            return None
+        return (
+            f"the time is spent: {self.elapsed_s:.0f} of {self.limit_s:.0f} s are over, and what runs and the proof "
+            f"take about {(self.pending_s + self.reserve_s) / self.slots:.0f} s more on this machine"
+        )
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the time limit; without one, until the budget is spent at the speed seen; None before any trial."""
+        if self.limit_s is not None:
+            return max(0.0, self.limit_s - self.elapsed_s)
+        if not self.charged_flops or not self.elapsed_s:
+            return None
+        return self.elapsed_s * (self.budget_flops / self.charged_flops - 1.0)
+
+
+def seconds_a_trial(trials: Sequence[Trial], costs: Mapping[str, float]) -> dict[str, float]:
+    """Return the median seconds of a trial at each rung of `costs` (FLOPs a trial), once the dearest rung was timed.
+
+    Nothing before that: small models reach far fewer FLOPs a second, so that scaling them up would end a search at once.
+    An unseen rung's seconds follow from its FLOPs.
+    """
+    seen: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.state == "completed" and trial.elapsed_s is not None and trial.fidelity in costs:
+            seen.setdefault(trial.fidelity, []).append(trial.elapsed_s)
+    known = {name: median(values) for name, values in seen.items()}
+    dearest = max(costs, key=lambda name: costs[name])
+    if dearest not in known:
+        return {}
+    return {name: known.get(name, known[dearest] * costs[name] / costs[dearest]) for name in costs}

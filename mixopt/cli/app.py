@@ -1,0 +1,64 @@
+"""The command's groups, what they share, and the one place where an error becomes a line."""
+
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from mixopt.errors import MixoptError
+from proxies.errors import ProxyError
+
+HELP = "Find the mixture of data domains to train a language model on, with evidence."
+DEFAULT_STORE = "mixopt.db"
+COMMANDS = ("run", "show", "browse", "export", "prepare", "validate", "dashboard", "database")
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The search's YAML file.")]
+SearchName = Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name, as `mixopt list` prints it.")]
+StoreLocation = Annotated[
+    str, typer.Option("--store", help="File of the store, or a database URL.", envvar="MIXOPT_STORE", show_envvar=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+app = typer.Typer(name="mixopt", help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _load()
+        app()
+    except KeyboardInterrupt:
+        print("mixopt: stopped; everything that ended is in the store, and the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not _mendable(error):
+            raise
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    """Print `message` as this command's error and leave."""
+    print(f"mixopt: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _mendable(error: Exception) -> bool:
+    """Say whether `error` is the user's to mend; the store's are loaded here only, since SQLAlchemy takes its time."""
+    from store.errors import StoreError
+
+    return isinstance(error, MixoptError | ProxyError | StoreError)
+
+
+def _terminate(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _load() -> None:
+    """Import the module of every command: each adds itself to `app`; what is heavy in one is imported when it is called."""
+    for name in COMMANDS:
+        import_module(f"mixopt.cli.{name}")

@@ -1,0 +1,30 @@
+"""`mixopt list`: the searches of a store."""
+
+import json
+
+from rich.console import Console
+
+from mixopt.cli.app import DEFAULT_STORE, AsJson, StoreLocation, app
+
+EXAMPLES = """
+Examples:
+
+    mixopt list
+
+    mixopt list --store /data/mixopt.db --json
+"""
+
+
+@app.command("list", epilog=EXAMPLES)
+def list_searches(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """List the searches of a store: state, trials, cost, and whether a mixture is recommended and proven."""
+    from mixopt.cli.tables import searches_table
+    from mixopt.report import summaries
+    from store import Store
+
+    with Store(store, read_only=True) as ledger:
+        rows = summaries(ledger)
+    if as_json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+        return
+    Console().print(searches_table(rows) if rows else f"no search in {store} yet; start one with: mixopt run CONFIG")

@@ -1,0 +1,47 @@
+"""`mixopt dashboard`: the search in a browser."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixopt.cli.app import DEFAULT_STORE, StoreLocation, app, fail
+
+EXAMPLES = """
+Examples:
+
+    mixopt dashboard
+
+    mixopt dashboard --store /data/mixopt.db --port 8600
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def dashboard(
+    store: StoreLocation = DEFAULT_STORE,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on this machine.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anyone who reaches it can read the store.")
+    ] = "127.0.0.1",
+) -> None:
+    """Open the searches of a store in the browser, read-only; Ctrl-C ends it."""
+    from store import Store
+
+    Store(store, read_only=True).close()  # a missing or foreign file is said here, in one line
+    spec = importlib.util.find_spec("dashboard")
+    if spec is None or spec.origin is None:
+        fail("the dashboard package is not installed; install mixopt whole")
+    script = Path(spec.origin).with_name("app.py")
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "viewer",
+    }
+    flags = [f"--{key}={value}" for key, value in options.items()]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *flags, "--", "--store", store]
+    sys.exit(subprocess.run(command, check=False).returncode)

@@ -1,0 +1,23 @@
+"""`mixopt db`: look after the store."""
+
+import typer
+
+from mixopt.cli.app import DEFAULT_STORE, StoreLocation, app
+
+EXAMPLES = """
+Examples:
+
+    mixopt db upgrade --store /data/mixopt.db
+"""
+
+database = typer.Typer(help="Look after the store.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
+
+@database.command(epilog=EXAMPLES)
+def upgrade(store: StoreLocation = DEFAULT_STORE) -> None:
+    """Bring the tables of a store made by an older mixopt up to date."""
+    from store import upgrade as upgrade_store
+
+    before, after = upgrade_store(store)
+    print(f"{store}: is at revision {after}" + ("" if before == after else f", was at {before or 'none'}"))

@@ -1,0 +1,38 @@
+"""`mixopt run`: start a search, or go on with it."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from mixopt.cli.app import DEFAULT_STORE, AsJson, Config, StoreLocation, app
+
+EXAMPLES = """
+Examples:
+
+    mixopt run configs/quickstart.yaml
+
+    mixopt run configs/quickstart.yaml --seed 1 --name quickstart-1 --store /data/mixopt.db
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def run(
+    config: Config,
+    store: StoreLocation = DEFAULT_STORE,
+    name: Annotated[str | None, typer.Option(help="Another name than the file's: another search.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the file's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the search of CONFIG to its end; after any interruption the same command resumes it."""
+    started_s = time.monotonic()
+    from mixopt.cli.session import run_search  # heavy: torch and ray, loaded when a search really runs
+    from mixopt.config import load
+
+    found = load(config).renamed(name=name, seed=seed)
+    run_search(found, store=store, started_s=started_s)
+    from mixopt.cli.show import print_search
+
+    print_search(found.name, store=store, as_json=as_json)
+    sys.stdout.flush()

@@ -1,0 +1,32 @@
+"""A search in the terminal: workers and text made ready side by side, the driver watched to its end."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from mixopt.cli.watch import watching
+from mixopt.config import SearchConfig
+from mixopt.launch import driver, owner, prepare_text, start_workers
+from mixopt.setting import Setting
+from mixopt.text import Folders
+from store import Store
+
+
+def run_search(config: SearchConfig, *, store: str, started_s: float) -> None:
+    """Run or resume the search of `config`; `started_s` is when the command began, on the monotonic clock."""
+    folders = Folders.beside(store)
+    with Store(store) as ledger, watching() as view, ThreadPoolExecutor(max_workers=1) as pool:
+        workers_to_be = pool.submit(start_workers, config)
+        text = prepare_text(config, folders, report=view.line)
+        setting = Setting.of(config, text, artifacts=str(folders.artifacts))
+        with closing(workers_to_be.result()) as workers:
+            view.line(f"{len(setting.names)} domains, {workers.slots} workers, store {store}")
+            drive = driver(setting, store=ledger, workers=workers, elapsed_s=time.monotonic() - started_s)
+            try:
+                for snapshot in drive.drive():
+                    view.update(snapshot)
+            except BaseException:
+                ledger.set_state(drive.search.id, "stopped")
+                raise
+            finally:
+                ledger.release_lease(drive.search.id, owner=owner())

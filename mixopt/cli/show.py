@@ -1,0 +1,49 @@
+"""`mixopt show`: one search, its recommendation and the proof."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mixopt.cli.app import DEFAULT_STORE, AsJson, SearchName, StoreLocation, app
+
+EXAMPLES = """
+Examples:
+
+    mixopt show quickstart
+
+    mixopt show quickstart --trials
+
+    mixopt show quickstart --json
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def show(
+    search: SearchName,
+    store: StoreLocation = DEFAULT_STORE,
+    trials: Annotated[bool, typer.Option("--trials", help="List every trial too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the search SEARCH: its state and cost, the recommended mixture, and how it did against its rivals."""
+    print_search(search, store=store, as_json=as_json, trials=trials)
+
+
+def print_search(name: str, *, store: str, as_json: bool, trials: bool = False) -> None:
+    """Print the search called `name`, for people or for machines."""
+    from mixopt.cli.tables import search_tables, trials_table
+    from mixopt.report import find, plain_trials, report
+    from store import Store
+
+    with Store(store, read_only=True) as ledger:
+        found = report(ledger, name)
+        if as_json:
+            rows = {"trials": plain_trials(ledger, find(ledger, name))} if trials else {}
+            print(json.dumps(found.plain() | rows, indent=2, allow_nan=False))
+            return
+        console = Console(soft_wrap=False)
+        for block in search_tables(found):
+            console.print(block)
+        if trials:
+            console.print(trials_table(plain_trials(ledger, find(ledger, name))))

@@ -1,0 +1,180 @@
+"""A search as tables for the terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mixopt.cli.watch import clock
+from mixopt.report import SearchReport
+from proxies.manifest import Manifest
+
+SHOWN_WEIGHT = 5e-4  # below this a weight prints as 0.0 %
+
+
+def search_tables(report: SearchReport) -> Iterator[RenderableType]:
+    """Yield the blocks of one search, from its state to its proof."""
+    weights = report.objective["weights"]
+    assert isinstance(weights, dict)
+    goal = ", ".join(name if len(weights) == 1 else f"{weight:.0%} {name}" for name, weight in weights.items())
+    yield Text.assemble((report.name, "bold"), f" is {report.state}; it minimizes bits per byte on {goal}")
+    yield Text(
+        f"{report.trials} trials, {report.charged_flops:.3g} of {report.budget_flops:.3g} FLOPs charged, "
+        f"{clock(report.elapsed_s)} of training on all workers"
+    )
+    yield _rungs(report)
+    payload = report.recommendation
+    if payload is None:
+        yield Text("no recommendation yet: the search has not ended")
+        return
+    yield from _recommendation(report, payload)
+
+
+def _rungs(report: SearchReport) -> Table:
+    table = Table(title="Search", title_justify="left")
+    for heading, justify in (
+        ("rung", "left"),
+        ("trials", "right"),
+        ("failed", "right"),
+        ("FLOPs", "right"),
+        ("best", "right"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # a literal above
+    for rung in report.rungs:
+        best = "-" if rung.best is None else f"{rung.best:.4f} (trial {rung.best_trial})"
+        table.add_row(rung.name, str(rung.completed), str(rung.failed), f"{rung.charged_flops:.3g}", best)
+    return table
+
+
+def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterator[RenderableType]:
+    proof = payload["proof"]
+    for entry in payload["agreement"]:
+        interval = f"90 % interval {entry['low']:.2f} to {entry['high']:.2f}, {entry['mixtures']} mixtures at both"
+        yield Text(f"rung {entry['rung']} ranks mixtures like the top rung: rho {entry['spearman']:.2f} ({interval})")
+    if payload["fallback"]:
+        yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")
+    yield _mixture(report, payload)
+    if proof is None:
+        yield Text("no proof: the file asks for none, or the search has not come to it")
+        return
+    yield _proof(proof)
+    yield Text(
+        "difference: loss of that mixture less the recommended one's, same seeds (95 % t interval); above 0: recommended wins"
+    )
+    yield Text(proof["verdict"], style="bold green" if proof["holds"] else "bold red")
+    if not proof["holds"]:
+        yield Text(
+            f"recommended is therefore what measured best among what the constraints allow: {proof['best_measured']}"
+        )
+
+
+def _mixture(report: SearchReport, payload: Mapping[str, Any]) -> Table:
+    """Return the recommended mixture beside the natural one, with its epochs where it was trained."""
+    natural = next((row["mixture"] for row in payload["rivals"] if "natural" in row["names"]), {})
+    table = Table(title="Recommended mixture", title_justify="left")
+    table.add_column("domain")
+    for heading in ("weight", "natural", "epochs at the proxy"):
+        table.add_column(heading, justify="right")
+    for name in report.domains:
+        weight = payload["mixture"].get(name, 0.0)
+        epochs = f"{report.epochs[name]:.2f}" if name in report.epochs and weight > 0.0 else "-"
+        table.add_row(name, _percent(weight), _percent(natural[name]) if natural else "-", epochs)
+    return table
+
+
+def _percent(weight: float) -> str:
+    return "0" if weight == 0.0 else f"{weight:.1%}" if weight >= SHOWN_WEIGHT else "<0.1%"
+
+
+def _proof(proof: Mapping[str, Any]) -> Table:
+    table = Table(title="Proof: fresh seeds, text the search has not looked at (bits per byte)", title_justify="left")
+    table.add_column("mixture")
+    for heading in ("predicted (search text)", "measured", "seeds", "difference", "P(beats natural)"):
+        table.add_column(heading, justify="right")
+    for row in proof["rows"]:
+        table.add_row(
+            row["name"] + ("" if row["allowed"] else " (not allowed)"),
+            _pair(row["predicted_mean"], row["predicted_sd"], "sd"),
+            _pair(row["measured"], row["standard_error"], "se"),
+            str(row["seeds"]),
+            _difference(row),
+            "-" if row["beats_natural"] is None else f"{row['beats_natural']:.3f}",
+        )
+    return table
+
+
+def _pair(mean: float | None, spread: float | None, word: str) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.4f}" if spread is None else f"{mean:.4f} {word} {spread:.4f}"
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return "-"
+    return f"{row['difference']:+.4f} ({row['difference_low']:+.4f} to {row['difference_high']:+.4f})"
+
+
+def trials_table(trials: Sequence[Mapping[str, Any]]) -> Table:
+    """Return every trial as a row: why it was proposed, how it ended, its largest weights."""
+    table = Table(title="Trials", title_justify="left")
+    for heading in ("trial", "why", "rung", "seed", "state", "objective", "mixture"):
+        table.add_column(heading)
+    for trial in trials:
+        value = "-" if trial["objective"] is None else f"{trial['objective']:.4f}"
+        cells = (
+            trial["number"],
+            trial["reason"],
+            trial["rung"],
+            trial["seed"],
+            trial["state"],
+            value,
+            _weights(trial["weights"]),
+        )
+        table.add_row(*(str(cell) for cell in cells))
+    return table
+
+
+def searches_table(searches: Sequence[Mapping[str, Any]]) -> Table:
+    """Return every search as a row."""
+    table = Table()
+    for heading in ("search", "state", "trials", "FLOPs of budget", "recommended", "proof"):
+        table.add_column(heading)
+    for search in searches:
+        proven = {None: "-", True: "holds", False: "does not hold"}[search["proven"]]
+        cost = f"{search['charged_flops']:.3g} of {search['budget_flops']:.3g}"
+        weights = _weights(search["mixture"]) if search["mixture"] else "-"
+        table.add_row(search["name"], search["state"], str(search["trials"]), cost, weights, proven)
+    return table
+
+
+def text_tables(manifest: Manifest) -> Iterator[Table]:
+    """Yield what a prepared corpus holds: its domains, and its evaluation sets by part."""
+    domains = Table(title="Training text", title_justify="left")
+    for heading in ("domain", "documents", "MB", "tokens", "available tokens", "held out", "duplicates", "overlapping"):
+        domains.add_column(heading, justify="left" if heading == "domain" else "right")
+    for name, domain in manifest.domains.items():
+        counts = (domain.held_out_documents, domain.duplicate_documents, domain.overlapping_documents)
+        sizes = (
+            f"{domain.documents:,}",
+            f"{domain.bytes / 1e6:.2f}",
+            f"{domain.tokens:,}",
+            f"{domain.available_tokens:,}",
+        )
+        domains.add_row(name, *sizes, *(f"{count:,}" for count in counts))
+    yield domains
+    sets = Table(title="Evaluation text", title_justify="left")
+    for heading in ("set", "part", "documents", "excerpts", "scored bytes"):
+        sets.add_column(heading, justify="left" if heading in ("set", "part") else "right")
+    for name, parts in manifest.evaluation.items():
+        for part, record in parts.items():
+            sets.add_row(name, part, f"{record.documents:,}", f"{record.excerpts:,}", f"{record.scored_bytes:,}")
+    yield sets
+
+
+def _weights(mixture: Mapping[str, float]) -> str:
+    """Return the weights in one line, the largest first."""
+    largest = sorted(mixture.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {_percent(weight)}" for name, weight in largest if weight >= SHOWN_WEIGHT)

@@ -1,0 +1,310 @@
+"""A search's YAML file to typed values, or an error that names file, line and key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from mixopt.config_wording import WRONG, path_of, shown, unknown, wording
+from mixopt.errors import ConfigError, EmptySpace
+from mixopt.fidelity import Fidelity, Ladder, Target
+from mixopt.located_yaml import read_yaml
+from mixopt.mixture import Domain
+from mixopt.objective import Objective
+from mixopt.sections import (
+    CorpusSection,
+    DomainSection,
+    EvaluationSection,
+    ExpertsSection,
+    ObjectiveSection,
+    Plain,
+    Positive,
+    ProofSection,
+    RungSection,
+    Section,
+    StrategySection,
+    TargetSection,
+    Whole,
+    WorkersSection,
+    unless_false,
+)
+from mixopt.space import LinearConstraint, SearchSpace
+from proxies.config import ProxyConfig, trial_flops
+
+RESERVED_SET = "objective"  # the key of the objective among predictions, beside the sets
+RESERVED_RUNG = "expert"  # the fidelity of data experts that could not train as their rung does
+NOMINAL_VOCABULARY = 32_768  # of a tokenizer file not opened yet; only to see whether the rungs rise in cost
+
+
+class SearchConfig(Section):
+    """One search: everything that decides its trials, and nothing else."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+    seed: Whole = 0
+    corpus: CorpusSection = CorpusSection()
+    domains: Annotated[tuple[DomainSection, ...], Field(min_length=1)]
+    evaluation: dict[str, EvaluationSection] = Field(default_factory=dict)
+    objective_section: ObjectiveSection = Field(alias="objective")
+    constraints: tuple[str, ...] = ()
+    max_epochs: Positive | None = None
+    target_section: TargetSection | None = Field(default=None, alias="target")
+    rungs: Annotated[tuple[RungSection, ...], Field(min_length=1)] = Field(alias="ladder")
+    experts: ExpertsSection | None = None
+    strategy: StrategySection = StrategySection()
+    budget_flops: Positive
+    time_limit_s: Positive | None = None
+    proof: Annotated[ProofSection | None, BeforeValidator(unless_false)] = ProofSection()
+    workers: WorkersSection = WorkersSection()
+    simulated: Plain | None = None
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, object], *, root: Path | None = None) -> Self:
+        """Return the configuration that `resolved` wrote or a program made; `root` is where relative paths start."""
+        try:
+            return cls.model_validate(dict(plain), context=root)
+        except ValidationError as error:
+            first = error.errors()[0]
+            keys = ".".join(map(str, path_of(first)))
+            raise _error(first, ": ".join(filter(None, [keys, wording(first, cls)]))) from None
+
+    def model_post_init(self, context: Path | None, /) -> None:
+        """Keep the folder where relative paths start, which is no part of what the search means."""
+        self._root = Path.cwd() if context is None else context
+
+    @property
+    def root(self) -> Path:
+        """The folder where relative paths start: the file's own."""
+        return self._root
+
+    @property
+    def objective(self) -> Objective:
+        """The number to minimize."""
+        return Objective.from_plain(self.objective_section.model_dump())
+
+    @property
+    def target(self) -> Target | None:
+        """The training that the mixture is for, None where the top rung is all that is wanted."""
+        section = self.target_section
+        return None if section is None else Target(parameters=section.parameters, tokens=section.tokens)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Every evaluation set, whether or not the objective counts it."""
+        return tuple(self.evaluation) if self.simulated is None else tuple(_simulated_sets(self.simulated))
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that max_epochs refers to: the target's, or else the top rung's."""
+        return self.rungs[-1].tokens if self.target_section is None else self.target_section.tokens
+
+    def space(self, available_tokens: Mapping[str, int] | None = None) -> SearchSpace:
+        """Return the mixtures allowed; caps by epochs need `available_tokens`, stated in the file or given here.
+
+        Raises:
+            EmptySpace: no mixture is allowed.
+        """
+        names = [section.name for section in self.domains]
+        return SearchSpace(
+            domains=tuple(self._domain(section, available_tokens or {}) for section in self.domains),
+            constraints=tuple(c for text in self.constraints for c in LinearConstraint.parse(text, names)),
+            tokens=self.tokens,
+        )
+
+    def rung(self, name: str) -> RungSection:
+        """Return the rung `name` as the file has it."""
+        for rung in self.rungs:
+            if rung.name == name:
+                return rung
+        raise ConfigError(unknown("rung", name, [rung.name for rung in self.rungs]))
+
+    def ladder(self, vocabulary: int, evaluation_tokens: int) -> Ladder:
+        """Return the rungs with their costs, for a corpus of that vocabulary and so many tokens to evaluate."""
+        return Ladder(
+            rungs=tuple(_fidelity(rung, vocabulary, evaluation_tokens) for rung in self.rungs), target=self.target
+        )
+
+    def corpus_plain(self) -> dict[str, object]:
+        """Return the plain corpus configuration: tokenizer, domains with their sources, evaluation sets, seed."""
+        keep = {"name", "source", "available_tokens", "held_out"}
+        return {
+            "tokenizer": dict(self.corpus.tokenizer),
+            "domains": [section.model_dump(include=keep, exclude_none=True) for section in self.domains],
+            "evaluation": [{"name": n, **s.model_dump(exclude_none=True)} for n, s in self.evaluation.items()],
+            "seed": self.corpus.seed,
+        }
+
+    def simulated_plain(self) -> dict[str, object]:
+        """Return the plain simulated law: the file's section, and the domains in their order."""
+        return {"domains": [section.name for section in self.domains]} | (self.simulated or {})
+
+    def resolved(self) -> dict[str, object]:
+        """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def digest(self) -> str:
+        """Return the sha256 of what is resolved: equal for files that mean the same."""
+        text = json.dumps(self.resolved(), sort_keys=True, allow_nan=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def renamed(self, *, name: str | None = None, seed: int | None = None) -> Self:
+        """Return the same search under another name or with another seed."""
+        plain = self.resolved() | ({} if name is None else {"name": name}) | ({} if seed is None else {"seed": seed})
+        return self.from_plain(plain, root=self.root)
+
+    def _domain(self, section: DomainSection, counted: Mapping[str, int]) -> Domain:
+        available = section.available_tokens or counted.get(section.name)
+        epochs = section.max_epochs if section.max_epochs is not None else self.max_epochs
+        return Domain(
+            name=section.name,
+            available_tokens=available,
+            min_weight=section.min_weight,
+            max_weight=section.max_weight,
+            max_epochs=epochs if available is not None else None,  # before the text is counted, nothing to cap
+            weight=section.weight,
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self._check_domains()
+        self._check_evaluation()
+        self._check_objective()
+        self._check_ladder()
+        self._check_space()
+        return self
+
+    def _check_domains(self) -> None:
+        for i, section in enumerate(self.domains):
+            if section.name in [earlier.name for earlier in self.domains[:i]]:
+                raise _wrong(("domains", i, "name"), f"domain {section.name!r} is there twice; rename one")
+            if self.simulated is None and section.source is None:
+                raise _wrong(("domains", i), f"domain {section.name!r} has no source; say where its text comes from")
+            if self.simulated is not None and section.available_tokens is None:
+                raise _wrong(("domains", i), f"simulated domain {section.name!r} needs available_tokens; state them")
+            try:
+                self._domain(section, {})
+            except ConfigError as error:
+                raise _wrong(("domains", i), str(error)) from None
+
+    def _check_evaluation(self) -> None:
+        if self.workers.kind == "simulated" and self.simulated is None:
+            raise _wrong(("workers", "kind"), "simulated workers need a section `simulated`; add it, or use ray")
+        if not self.sets:
+            where, what = (
+                ("simulated", "`sets`, a list of names") if self.simulated is not None else ("evaluation", "a set")
+            )
+            raise _wrong((where,), f"nothing to evaluate on; {where} needs {what}")
+        if RESERVED_SET in self.sets:
+            path = ("evaluation", RESERVED_SET)
+            raise _wrong(
+                path, f"{RESERVED_SET!r} is what predictions of the objective are called; name the set otherwise"
+            )
+        names = [section.name for section in self.domains]
+        for name, section in self.evaluation.items():
+            if (section.domain is None) == (section.source is None):
+                raise _wrong(
+                    ("evaluation", name), f"evaluation set {name!r} needs either a domain or a source; give one"
+                )
+            if section.domain is not None and section.domain not in names:
+                raise _wrong(("evaluation", name, "domain"), unknown("domain", section.domain, names))
+
+    def _check_objective(self) -> None:
+        section = self.objective_section
+        named, other = ("sets", "weights") if section.kind == "worst" else ("weights", "sets")
+        if getattr(section, other) or not getattr(section, named):
+            message = f"an objective of kind {section.kind!r} needs {named!r} and no {other!r}"
+            raise _wrong(("objective",), message)
+        for place, name in enumerate(getattr(section, named)):
+            if name not in self.sets:
+                path = ("objective", named, place if named == "sets" else name)
+                raise _wrong(path, unknown("evaluation set", name, self.sets))
+        try:
+            self.objective.array(self.sets)
+        except ConfigError as error:
+            raise _wrong(("objective", named), str(error)) from None
+
+    def _check_ladder(self) -> None:
+        vocabulary = self.corpus.tokenizer.get("vocabulary", NOMINAL_VOCABULARY)
+        nominal = 256 if self.corpus.tokenizer.get("kind") == "bytes" else vocabulary
+        try:
+            self.ladder(nominal if isinstance(nominal, int) else NOMINAL_VOCABULARY, 0)
+        except ConfigError as error:
+            raise _wrong(("ladder",), str(error)) from None
+        names = [rung.name for rung in self.rungs]
+        if RESERVED_RUNG in names:
+            path = ("ladder", names.index(RESERVED_RUNG), "name")
+            raise _wrong(path, f"{RESERVED_RUNG!r} is what data experts are called; name the rung otherwise")
+        if self.experts is not None and self.experts.rung not in names:
+            raise _wrong(("experts", "rung"), unknown("rung", self.experts.rung, names))
+
+    def _check_space(self) -> None:
+        names = [section.name for section in self.domains]
+        for i, text in enumerate(self.constraints):
+            try:
+                LinearConstraint.parse(text, names)
+            except ConfigError as error:
+                raise _wrong(("constraints", i), str(error)) from None
+        try:
+            self.space()
+        except EmptySpace as error:
+            raise _wrong((), str(error), kind="empty") from None
+
+
+def load(path: Path | str) -> SearchConfig:
+    """Return the search of a YAML file; relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: file, line, key, what was got and what is allowed; of several things wrong, the first in the file.
+        EmptySpace: bounds and constraints that leave no mixture.
+    """
+    located = read_yaml(Path(path))
+    if not isinstance(located.plain, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys to values; got {shown(located.plain)}")
+    try:
+        return SearchConfig.model_validate(located.plain, context=Path(path).resolve().parent)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda e: located.line(path_of(e)))
+        keys = path_of(first)
+        place = f"{path}:{located.line(keys)}: {'.'.join(map(str, keys))}" if keys else str(path)
+        rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise _error(first, f"{place}: {wording(first, SearchConfig)}{rest}") from None
+
+
+def objective_of(resolved: Mapping[str, object]) -> Objective:
+    """Return the objective of a configuration as `resolved` wrote it, such as the store keeps."""
+    plain = resolved["objective"]
+    assert isinstance(plain, dict), "a resolved configuration has an objective"
+    return Objective.from_plain(plain)
+
+
+def _fidelity(rung: RungSection, vocabulary: int, evaluation_tokens: int) -> Fidelity:
+    proxy = ProxyConfig.from_plain(rung.proxy)
+    return Fidelity(
+        name=rung.name,
+        tokens=rung.tokens,
+        parameters=proxy.active_parameters(vocabulary),
+        cost_flops=trial_flops(proxy, tokens=rung.tokens, vocabulary=vocabulary, evaluation_tokens=evaluation_tokens),
+    )
+
+
+def _simulated_sets(simulated: Mapping[str, object]) -> list[str]:
+    sets = simulated.get("sets")
+    return [str(name) for name in sets] if isinstance(sets, list | tuple | dict) else []
+
+
+def _wrong(
+    path: tuple[str | int, ...], message: str, *, kind: Literal["wrong", "empty"] = "wrong"
+) -> PydanticCustomError:
+    """Return what a check of our own raises inside of pydantic, which knows neither path nor class."""
+    return PydanticCustomError(WRONG, "{message}", {"path": path, "message": message, "kind": kind})
+
+
+def _error(error: ErrorDetails, message: str) -> ConfigError | EmptySpace:
+    empty = error["type"] == WRONG and error["ctx"]["kind"] == "empty"
+    return EmptySpace(message) if empty else ConfigError(message)

@@ -1,0 +1,40 @@
+"""What can go wrong and be mended by the user, as one tree.
+
+MixoptError
+|-- ConfigError       the search's file says something that cannot be: names file, line and key
+|-- InvalidMixture    weights that are no mixture
+|-- EmptySpace        constraints that no mixture satisfies: names the numbers, and what would open it
+|-- SearchError       a search cannot go on as asked (another driver, a changed corpus, a spent budget)
+|-- ExportError       a mixture cannot be written for that trainer
+`-- WorkerError       the place where proxies train is not there, or went away
+"""
+
+from __future__ import annotations
+
+
+class MixoptError(Exception):
+    """What the user can mend; its message is one sentence: what is wrong, what it got, what to do."""
+
+
+class ConfigError(MixoptError):
+    """The search's file says something that cannot be."""
+
+
+class InvalidMixture(MixoptError, ValueError):  # noqa: N818  # it is the mixture that is wrong
+    """Weights that are no mixture: negative, not finite, or not summing to one."""
+
+
+class EmptySpace(MixoptError):  # noqa: N818  # it is the space that is empty
+    """Bounds and constraints that no mixture satisfies."""
+
+
+class SearchError(MixoptError):
+    """A search cannot go on as asked."""
+
+
+class ExportError(MixoptError):
+    """A mixture cannot be written for that trainer."""
+
+
+class WorkerError(MixoptError):
+    """The place where proxies train is not there, or went away."""

@@ -1,0 +1,123 @@
+"""What has been seen, what is proposed, and the strategy that gets from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixopt.mixture import Mixture
+
+Purpose = Literal["expert", "design", "search", "replicate", "proof"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A completed trial: losses in bits per byte of every evaluation set measured."""
+
+    trial: int
+    mixture: Mixture
+    fidelity: str
+    seed: int
+    losses: Mapping[str, float]
+    cost_flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A trial that gave no losses: it stopped with an error, or its training diverged."""
+
+    trial: int
+    mixture: Mixture
+    fidelity: str
+    kind: Literal["failed", "diverged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A trial proposed or running, not yet observed."""
+
+    trial: int
+    mixture: Mixture
+    fidelity: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A mean and its standard deviation, in bits per byte."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A trial worth running: why, and what was predicted for it (key `objective` and each set; may be empty)."""
+
+    mixture: Mixture
+    fidelity: str
+    seed: int
+    purpose: Purpose
+    reason: str
+    predicted: Mapping[str, Prediction] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """All trials of a search, by what became of them."""
+
+    observations: tuple[Observation, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    pending: tuple[Pending, ...] = ()
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The numbers of the trials with an end, in order: what a proposal made now knows."""
+        return tuple(sorted([o.trial for o in self.observations] + [f.trial for f in self.failures]))
+
+    def at(self, fidelity: str) -> tuple[Observation, ...]:
+        """Return the observations at the rung `fidelity`."""
+        return tuple(observation for observation in self.observations if observation.fidelity == fidelity)
+
+
+class MixtureLosses(Protocol):
+    """Losses of any mixture, known without training: the ensemble of the data experts."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The order of weights."""
+        ...
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The order of losses."""
+        ...
+
+    def losses(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the losses of `weights` (`B x d`) on every evaluation set, `B x m`, bits per byte."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a strategy may look at: the history, and the experts' ensemble (None: no experts, or not yet trained)."""
+
+    history: History = History()
+    ensemble: MixtureLosses | None = None
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The numbers of the trials with an end."""
+        return self.history.seen
+
+
+class Strategy(Protocol):
+    """A pure function of (evidence, n, seed): the same again gives the same proposals, bit for bit."""
+
+    def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
+        """Return `n` trials to run next."""
+        ...

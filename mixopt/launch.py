@@ -1,0 +1,107 @@
+"""From a search's file to a driver: its text prepared, its workers started, its row in the store opened."""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+from mixopt.config import SearchConfig
+from mixopt.errors import SearchError
+from mixopt.evidence import MixtureLosses
+from mixopt.ledger import gold_folders
+from mixopt.optimize.strategies import STRATEGIES
+from mixopt.ray_workers import RayWorkers
+from mixopt.search import LEASE_S, Driver
+from mixopt.setting import Setting
+from mixopt.simulated_workers import SimulatedWorkers, simulated_ensemble, simulated_text
+from mixopt.text import Folders, Say, Text, prepare_corpus
+from mixopt.workers import LocalWorkers, Workers
+from proxies.experts import Ensemble
+from store import Search, Store, Trial
+
+FIXED = ("seed", "corpus", "domains", "ladder", "evaluation", "experts", "simulated")
+
+
+def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text:
+    """Return the search's text, prepared if it is not yet."""
+    if config.simulated is not None:
+        return simulated_text(config)
+    return Text.of(prepare_corpus(config, folders, report=report))
+
+
+def start_workers(config: SearchConfig) -> Workers:
+    """Return the place to train that the file asks for."""
+    if config.simulated is not None:
+        return SimulatedWorkers(config)
+    if config.workers.kind == "local":
+        return LocalWorkers()
+    return RayWorkers(address=config.workers.address, slots=config.workers.slots)
+
+
+def open_search(store: Store, setting: Setting) -> Search:
+    """Return the search named by the file, new or as it stands; a changed file is recorded as a revision.
+
+    Raises:
+        SearchError: what may not change of a running search has changed (its text, domains, ladder, seed).
+    """
+    config = setting.config
+    plain, digest = config.resolved(), config.digest()
+    found = store.find_search(config.name)
+    if found is None:
+        return store.create_search(
+            name=config.name,
+            seed=config.seed,
+            config=plain,
+            config_hash=digest,
+            corpus={"digest": setting.text.digest, "folder": setting.text.folder},
+            domains=dict(setting.text.available_tokens),
+        )
+    changed = [key for key in FIXED if found.config.get(key) != plain.get(key)]
+    if found.corpus["digest"] != setting.text.digest:
+        changed.append("the prepared text")
+    if changed:
+        raise SearchError(
+            f"search {config.name!r} has trials that no longer fit: {', '.join(changed)} changed since it began; "
+            "put the file back, or start another search with --name"
+        )
+    if found.config_hash != digest:
+        store.revise_search(found.id, config=plain, config_hash=digest, note="the file changed")
+    return found
+
+
+def driver(setting: Setting, *, store: Store, workers: Workers, elapsed_s: float) -> Driver:
+    """Return the driver of the search, its lease held.
+
+    Raises:
+        SearchError: another driver is alive.
+    """
+    search = open_search(store, setting)
+    store.acquire_lease(search.id, owner=owner(), host=socket.gethostname(), pid=os.getpid(), ttl_s=LEASE_S)
+    return Driver(
+        setting=setting,
+        search=search,
+        store=store,
+        workers=workers,
+        strategy=STRATEGIES[setting.config.strategy.name](setting.problem),
+        ensemble_of=ensemble_of(setting, store),
+        owner=owner(),
+        elapsed_before_s=elapsed_s,
+    )
+
+
+def owner() -> str:
+    """Return the name under which this process holds leases."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def ensemble_of(setting: Setting, store: Store) -> Callable[[Sequence[Trial]], MixtureLosses | None]:
+    """Return the function from trials to the experts' ensemble, None while experts are missing."""
+
+    def ensemble(trials: Sequence[Trial]) -> MixtureLosses | None:
+        if setting.config.experts is None:
+            return None
+        if setting.config.simulated is not None:
+            return simulated_ensemble(setting.config)
+        folders = gold_folders(store, trials, setting)
+        return None if folders is None else Ensemble.load(folders, setting.text.scored_bytes["search"])
+
+    return ensemble

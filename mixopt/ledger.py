@@ -1,0 +1,110 @@
+"""Between the store and the search: rows to evidence, proposals to rows, outcomes to rows."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixopt.evidence import Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
+from mixopt.mixture import Mixture, Recipe
+from mixopt.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain
+from mixopt.workers import Outcome
+from store import Artifact, NewTrial, Store, Trial
+
+WAITING = ("queued", "running")
+
+
+def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence, *, part: str) -> NewTrial:
+    """Return the row that claims the run of `proposal`: its content, its charge, and what was known when it was made."""
+    content = setting.content(proposal, part=part)
+    return NewTrial(
+        purpose=proposal.purpose,
+        fidelity=proposal.fidelity,
+        seed=int(str(content["seed"])),
+        part=part,
+        recipe=Recipe.of(proposal.mixture).plain(),
+        weights=dict(proposal.mixture),
+        run_hash=content_hash(content),
+        content=content,
+        reason=proposal.reason,
+        predicted={name: {"mean": p.mean, "sd": p.sd} for name, p in proposal.predicted.items()},
+        seen=evidence.seen,
+        charged_flops=setting.flops(setting.rung_of(proposal), part, int(str(content["tokens"]))),
+    )
+
+
+def read_history(trials: Sequence[Trial], setting: Setting) -> History:
+    """Return what strategies may see of `trials`: everything but the proof and fidelities that are on no rung."""
+    observations, failures, pending = [], [], []
+    for trial in trials:
+        if trial.purpose == "proof" or trial.fidelity not in setting.problem.ladder:
+            continue
+        mixture = Mixture(trial.weights)
+        seed = trial.seed - setting.config.seed * SEEDS_A_SEARCH
+        if trial.state == "completed":
+            observations.append(
+                Observation(
+                    trial=trial.number,
+                    mixture=mixture,
+                    fidelity=trial.fidelity,
+                    seed=seed,
+                    losses=trial.losses,
+                    cost_flops=trial.charged_flops,
+                )
+            )
+        elif trial.state in ("failed", "diverged"):
+            kind = "diverged" if trial.state == "diverged" else "failed"
+            failures.append(Failure(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, kind=kind))
+        elif trial.state in WAITING:
+            pending.append(Pending(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, seed=seed))
+    return History(observations=tuple(observations), failures=tuple(failures), pending=tuple(pending))
+
+
+def read_evidence(trials: Sequence[Trial], setting: Setting, ensemble: MixtureLosses | None) -> Evidence:
+    """Return what a strategy may look at."""
+    return Evidence(history=read_history(trials, setting), ensemble=ensemble)
+
+
+def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) -> None:
+    """Write how a trial ended; an expert's gold-token files, in the folder `gold`, become artifacts of its run."""
+    if outcome.state == "completed":
+        store.complete(
+            trial.id,
+            losses=outcome.losses,
+            curve=outcome.curve,
+            epochs=outcome.epochs,
+            spent_flops=outcome.spent_flops,
+            elapsed_s=outcome.elapsed_s,
+            artifacts=_artifacts(Path(gold)) if gold else [],
+            details=outcome.details,
+        )
+        return
+    store.fail(
+        trial.id,
+        state="diverged" if outcome.state == "diverged" else "failed",
+        error=outcome.error or "no reason given",
+        spent_flops=outcome.spent_flops,
+        elapsed_s=outcome.elapsed_s,
+    )
+
+
+def gold_folders(store: Store, trials: Sequence[Trial], setting: Setting) -> dict[str, Path] | None:
+    """Return for every domain the folder of its expert's gold-token files, or None while one is missing."""
+    folders: dict[str, Path] = {}
+    for trial in trials:
+        if trial.purpose == "expert" and trial.state == "completed":
+            paths = [Path(artifact.path) for artifact in store.artifacts(trial.run_hash)]
+            if paths and all(path.exists() for path in paths):
+                folders[only_domain(trial.weights)] = paths[0].parent
+    return folders if set(folders) == set(setting.names) else None
+
+
+def _artifacts(folder: Path) -> list[Artifact]:
+    return [
+        Artifact(
+            name=path.stem,
+            path=str(path),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            bytes=path.stat().st_size,
+        )
+        for path in sorted(folder.glob("*.npy"))
+    ]

@@ -1,0 +1,1 @@
+"""What to try next, and what to recommend: models of loss over mixtures and rungs, and decisions made from them."""

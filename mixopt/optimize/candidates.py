@@ -1,0 +1,89 @@
+"""Mixtures worth scoring: around good ones, on faces, and from the whole polytope; and the best of them, polished.
+
+Shapes: B mixtures, d domains.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mixopt.evidence import Evidence
+from mixopt.mixture import Mixture
+from mixopt.optimize.encoding import Array
+from mixopt.space import SearchSpace
+
+STEPS = (1.0, 0.5, 0.2)  # of a weight, moved to another domain
+TOLERANCE = 1e-9  # slack of the space's limits
+RISK_DISTANCE = 0.1  # total variation at which a failure says half of what it says of its own mixture; a guess
+ALIKE = 1e-4  # total variation below which two candidates are one
+
+
+def draw(space: SearchSpace, count: int, rng: np.random.Generator) -> Array:
+    """Return `count` mixtures from the whole space, `count x d`."""
+    return np.array([mixture.array(space.names) for mixture in space.sample(count, rng)]).reshape(-1, space.d)
+
+
+def around(space: SearchSpace, center: Array, drawn: Array, *, scale: float = 1.0) -> Array:
+    """Return mixtures of the space near `center` (`d`): weight moved between two domains, or towards `drawn` ones."""
+    moves = []
+    for step in STEPS:
+        amounts = np.unique(np.round(scale * step * center, 12))
+        for source in range(space.d):
+            amount = scale * step * center[source]
+            if amount <= 0.0 or not len(amounts):
+                continue
+            rows = np.tile(center, (space.d, 1))
+            rows[:, source] -= amount
+            rows[np.arange(space.d), np.arange(space.d)] += amount
+            moves.append(np.delete(rows, source, axis=0))
+    moves += [center + scale * share * (drawn - center) for share in (-0.1, 0.1, 0.3)]
+    return feasible(space, np.vstack(moves))
+
+
+def feasible(space: SearchSpace, rows: Array) -> Array:
+    """Return the rows that lie in the space, exact zeros kept."""
+    inside = (rows >= space.lower - TOLERANCE).all(1) & (rows <= space.upper + TOLERANCE).all(1)
+    inside &= (rows @ space.A.T <= space.b + TOLERANCE).all(1)
+    kept = np.clip(rows[inside], space.lower, space.upper)
+    kept = np.where(kept < TOLERANCE, 0.0, kept)
+    result: Array = kept / kept.sum(1, keepdims=True)
+    return result
+
+
+def polish(
+    space: SearchSpace, start: Array, drawn: Array, score: Callable[[Array], Array], *, rounds: int
+) -> tuple[Array, float]:
+    """Return the lowest-scoring mixture that a pattern search from `start` (`d`) finds, and its score."""
+    best, value, scale = start, float(score(start[None])[0]), 1.0
+    for _ in range(rounds):
+        near = around(space, best, drawn, scale=scale)
+        scores = score(near) if len(near) else np.full(1, np.inf)
+        place = int(scores.argmin())
+        if scores[place] < value - 1e-9:
+            best, value = near[place], float(scores[place])
+        else:
+            scale *= 0.4
+    return best, value
+
+
+def distinct(rows: Array) -> Array:
+    """Return `rows` without those that repeat an earlier one; the order is kept."""
+    _, first = np.unique(np.round(rows / ALIKE).astype(np.int64), axis=0, return_index=True)
+    kept: Array = rows[np.sort(first)]
+    return kept
+
+
+def risk(evidence: Evidence, names: tuple[str, ...], rows: Array) -> Array:
+    """Return the probability that a training on `rows` fails, `B`: the share of failures among trials nearby."""
+    failed = _closeness([f.mixture for f in evidence.history.failures], names, rows)
+    completed = _closeness([o.mixture for o in evidence.history.observations], names, rows)
+    share: Array = failed / (failed + completed + 0.5)
+    return share
+
+
+def _closeness(mixtures: list[Mixture], names: tuple[str, ...], rows: Array) -> Array:
+    total = np.zeros(len(rows))
+    for mixture in dict.fromkeys(mixtures):
+        distance = 0.5 * np.abs(rows - mixture.array(names)).sum(1)
+        total += 0.5 ** ((distance / RISK_DISTANCE) ** 2)
+    return total

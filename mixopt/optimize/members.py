@@ -1,0 +1,142 @@
+"""The models that a rung's surrogate is stacked from; each fits many problems (evaluation sets, folds of them) at once.
+
+Notation: L problems over the same n rows; problem l belongs to set `which[l]`; `precision` `L x n` is what a row counts
+(0: held out). A row's features: weights `n x d`, their square roots, and k covariates of every set `m x n x k`: the
+prediction of the rung below first where there is one, then the ensemble's loss. All standardised.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixopt.optimize.laws import LAWS, Law, fit
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+LENGTHS = (0.35, 0.7, 1.4)  # of the kernel, on square roots of weights, whose largest distance is sqrt(2)
+AMPLITUDE = 0.7  # of the kernel, standardised: what is left once the covariates are known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Rows as members see them; `slopes` `k`, prior mean of every covariate's slope."""
+
+    weights: Array
+    covariates: Array
+    slopes: Array
+
+    @property
+    def coordinates(self) -> Array:
+        """Square roots of the weights, `n x d`."""
+        return np.sqrt(self.weights)
+
+
+Fitted = Callable[[Features], Array]
+Member = Callable[[Features, Array, Array, Indices], Fitted]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A member, the least number of different mixtures that it is trusted with, and whether it needs a covariate."""
+
+    member: Member
+    least: int
+    needs_covariate: bool = False
+
+
+def constant(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    """The weighted mean."""
+    level = (precision * y).sum(1) / precision.sum(1)
+    return lambda at: np.tile(level[:, None], (1, len(at.weights)))
+
+
+def affine(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    """Affine in the covariates, slopes drawn towards their prior means."""
+    return _linear(features, y, precision, which, with_weights=0.0)
+
+
+def ridge(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    """Linear in the square roots of the weights and the covariates."""
+    return _linear(features, y, precision, which, with_weights=1.0)
+
+
+def gaussian(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    """A Gaussian process around the affine member: Matern 5/2 on square roots, the likeliest of three lengths."""
+    mean = affine(features, y, precision, which)
+    residual = y - mean(features)
+    variance = np.where(precision > 0.0, 1.0 / np.maximum(precision, 1e-12), 1e6)
+    best, likelihood = LENGTHS[1], -np.inf
+    for length in LENGTHS:
+        covariance = AMPLITUDE**2 * matern(features.coordinates, features.coordinates, length) + _diagonal(variance)
+        _, logdet = np.linalg.slogdet(covariance)
+        solved = np.linalg.solve(covariance, residual[..., None])[..., 0]
+        value = -0.5 * float((residual * solved * (precision > 0.0)).sum() + logdet.sum())
+        if value > likelihood:
+            best, likelihood, alpha = length, value, solved
+    return lambda at: mean(at) + AMPLITUDE**2 * alpha @ matern(features.coordinates, at.coordinates, best)
+
+
+def matern(a: Array, b: Array, length: float) -> Array:
+    """Return the Matern 5/2 kernel of rows `a` and `b`, `len(a) x len(b)`, 1 at distance 0."""
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2.0 * a @ b.T
+    scaled = np.sqrt(5.0 * np.maximum(squares, 0.0)) / length
+    kernel: Array = (1.0 + scaled + scaled**2 / 3.0) * np.exp(-scaled)
+    return kernel
+
+
+def _law(law: Law) -> Member:
+    def member(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+        theta = fit(law, features.weights, np.zeros_like(y), y, precision)
+        return lambda at: law.evaluate(theta, at.weights, np.zeros((len(which), len(at.weights))))[0]
+
+    return member
+
+
+def _law_and_covariate(law: Law) -> Member:
+    """The law, and a slope on the first covariate."""
+
+    def member(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+        covariate, slope = features.covariates[which, :, 0], float(features.slopes[0])
+        theta = fit(law, features.weights, covariate, y, precision, slope=slope)
+        return lambda at: law.evaluate(theta, at.weights, at.covariates[which, :, 0])[0]
+
+    return member
+
+
+def _linear(features: Features, y: Array, precision: Array, which: Indices, *, with_weights: float) -> Fitted:
+    d, k = features.weights.shape[1], features.covariates.shape[2]
+    columns = d if with_weights else 0
+    mean = np.concatenate([[0.0], features.slopes, np.zeros(columns)])
+    sd = np.concatenate([[3.0], np.full(k, 0.4), np.full(columns, 1.5)])
+
+    def design(at: Features) -> Array:
+        parts = [np.ones((len(which), len(at.weights), 1)), at.covariates[which]]
+        if columns:
+            parts.append(np.tile(at.coordinates, (len(which), 1, 1)))
+        return np.concatenate(parts, axis=2)
+
+    rows = design(features)
+    weighted = rows * precision[..., None]
+    curvature = np.matmul(weighted.transpose(0, 2, 1), rows) + np.diag(1.0 / sd**2)
+    target = np.einsum("lnp,ln->lp", weighted, y - rows @ mean)
+    theta = mean + np.linalg.solve(curvature, target[..., None])[..., 0]
+    return lambda at: np.einsum("lnp,lp->ln", design(at), theta)
+
+
+def _diagonal(variance: Array) -> Array:
+    return variance[:, :, None] * np.eye(variance.shape[1])
+
+
+MEMBERS: Mapping[str, Entry] = {
+    "constant": Entry(member=constant, least=1),
+    "affine": Entry(member=affine, least=1, needs_covariate=True),
+    "ridge": Entry(member=ridge, least=5),
+    "gaussian": Entry(member=gaussian, least=5),
+    "power": Entry(member=_law(LAWS["power"]), least=8),
+    "additive": Entry(member=_law(LAWS["additive"]), least=8),
+    "power and covariate": Entry(member=_law_and_covariate(LAWS["power"]), least=8, needs_covariate=True),
+    "additive and covariate": Entry(member=_law_and_covariate(LAWS["additive"]), least=8, needs_covariate=True),
+}

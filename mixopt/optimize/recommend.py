@@ -1,0 +1,240 @@
+"""The mixture to train on, with its uncertainty, against the natural one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from mixopt.evidence import Evidence, Prediction
+from mixopt.mixture import Mixture
+from mixopt.optimize import candidates, surrogate
+from mixopt.optimize.acquisition import Belief
+from mixopt.optimize.design import reference
+from mixopt.optimize.encoding import SAME_WEIGHT, Array
+from mixopt.optimize.surrogate import RungFit, Surrogate
+from mixopt.problem import Problem
+
+CAUTION = 0.5  # standard deviations added to the mean: draws the pick towards what was measured
+POOL = 400
+ROUNDS = 14
+TOO_RISKY = 0.5  # probability of a failing training
+BOOTSTRAPS = 400
+LEAST_PAIRS = 3  # mixtures below which a rank correlation says nothing
+TRACE = 5e-3  # a weight below this goes, where the model does not miss it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Spearman's correlation of a cheap rung with the top one, with its 90 % bootstrap interval.
+
+    Over the `mixtures` measured at the top: their objective there, and at the cheap rung (`shared` of them measured
+    there also, the rest predicted by its model).
+    """
+
+    rung: str
+    spearman: float
+    low: float
+    high: float
+    mixtures: int
+    shared: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The mixture to train on.
+
+    predicted, natural: the objective at the top rung. beats_natural: probability that it does so.
+    agreement: of every cheaper rung with the top; none while fewer than three mixtures were measured there.
+    fallback: why a simpler model than wanted was used, or None. model: the fit, plain.
+    """
+
+    mixture: Mixture
+    predicted: Prediction
+    natural: Prediction
+    beats_natural: float
+    agreement: tuple[Agreement, ...]
+    fallback: str | None
+    model: Mapping[str, object]
+
+    def plain(self) -> dict[str, object]:
+        """Return the recommendation as JSON holds it."""
+        return {
+            "mixture": dict(self.mixture),
+            "predicted": asdict(self.predicted),
+            "natural": asdict(self.natural),
+            "beats_natural": self.beats_natural,
+            "agreement": [asdict(entry) for entry in self.agreement],
+            "fallback": self.fallback,
+        }
+
+
+def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
+    """Return the mixture with the least cautious prediction at the top rung; without observations, the natural one."""
+    model = surrogate.fit(evidence, problem)
+    if model is None:
+        return _unmeasured(problem)
+    natural = problem.natural.array(problem.space.names)
+    allowed = reference(problem).array(problem.space.names)
+    pick = choose(model, evidence, problem, np.array([allowed]))
+    belief = Belief.of(model, problem, model.encoding.inputs(np.array([pick, natural])))
+    means, deviations = belief.top_mean, belief.sd(len(belief.mean) - 1)
+    contrast = np.array([1.0, -1.0])
+    spread = float(np.sqrt(max(contrast @ belief.top_covariance @ contrast, 1e-18)))
+    same = bool(np.abs(pick - natural).max() < 1e-9)
+    return Recommendation(
+        mixture=Mixture.from_array(problem.space.names, pick),
+        predicted=Prediction(mean=float(means[0]), sd=float(deviations[0])),
+        natural=Prediction(mean=float(means[1]), sd=float(deviations[1])),
+        beats_natural=0.5 if same else float(ndtr((means[1] - means[0]) / spread)),
+        agreement=agreements(model, problem),
+        fallback=_fallback(model, problem),
+        model=describe(model),
+    )
+
+
+def predict(evidence: Evidence, problem: Problem, mixtures: Sequence[Mixture]) -> list[Prediction]:
+    """Return what the surrogate says of the objective of `mixtures` at the top rung; there must be observations."""
+    model = surrogate.fit(evidence, problem)
+    assert model is not None
+    rows = np.array([mixture.array(problem.space.names) for mixture in mixtures])
+    belief = Belief.of(model, problem, model.encoding.inputs(rows))
+    deviations = belief.sd(len(belief.mean) - 1)
+    return [Prediction(mean=float(m), sd=float(sd)) for m, sd in zip(belief.top_mean, deviations, strict=True)]
+
+
+def choose(
+    model: Surrogate,
+    evidence: Evidence,
+    problem: Problem,
+    starts: Array,
+    *,
+    caution: float = CAUTION,
+    rounds: int = ROUNDS,
+) -> Array:
+    """Return the weights (`d`) of the space with the least mean + `caution` sd at the top rung, and little risk."""
+    rng = np.random.default_rng(problem.seed)
+
+    def score(rows: Array) -> Array:
+        belief = Belief.of(model, problem, model.encoding.inputs(rows))
+        risky = candidates.risk(evidence, problem.space.names, rows) > TOO_RISKY
+        total: Array = belief.top_mean + caution * belief.sd(len(belief.mean) - 1)
+        return np.where(risky, np.inf, total)
+
+    measured = measured_rows(model, problem)
+    drawn = candidates.draw(problem.space, POOL, rng)
+    pool = candidates.distinct(np.vstack([starts, measured, drawn]))
+    scores = score(pool)
+    found = [
+        candidates.polish(problem.space, pool[place], drawn[:24], score, rounds=rounds)
+        for place in scores.argsort()[:2]
+    ]
+    best, value = min(found, key=lambda pair: pair[1])
+    tidy = candidates.feasible(problem.space, without_traces(best)[None])
+    slack = 0.05 * model.rungs[-1].noise_sd
+    return tidy[0] if len(tidy) and score(tidy)[0] <= value + slack else best
+
+
+def without_traces(weights: Array) -> Array:
+    """Return `weights` (`d`) with those below half a percent given to the others."""
+    kept = np.where(weights < TRACE, 0.0, weights)
+    result: Array = kept / kept.sum()
+    return result
+
+
+def measured_rows(model: Surrogate, problem: Problem) -> Array:
+    """Return the different mixtures of the space with observations at any rung, `B x d`."""
+    rows = np.vstack([rung.table.inputs.weights for rung in model.rungs])
+    return candidates.feasible(problem.space, candidates.distinct(rows))
+
+
+def agreements(model: Surrogate, problem: Problem) -> tuple[Agreement, ...]:
+    """Return the rank agreement of every cheaper rung with the top one, on mixtures measured at the top."""
+    fits = {rung.name: rung for rung in model.rungs}
+    top = fits.get(problem.ladder.top.name)
+    if top is None or top.table.distinct < LEAST_PAIRS:
+        return ()
+    cheaper = [(k, rung) for k, rung in enumerate(model.rungs) if rung is not top]
+    means = model.means(top.table.inputs)
+    return tuple(_agreement(rung.name, *_paired(model, rung, top, means[k]), problem.seed) for k, rung in cheaper)
+
+
+def _paired(model: Surrogate, cheap: RungFit, top: RungFit, predicted: Array) -> tuple[Array, int]:
+    """Return objectives at the cheap and the top rung of every mixture of the top, `k x 2`, and how many have both."""
+    values = [model.objective.of_array(rung.table.losses, model.encoding.sets) for rung in (cheap, top)]
+    weights = [rung.table.inputs.weights for rung in (cheap, top)]
+    pairs, shared = [], 0
+    for group in np.unique(top.table.groups):
+        rows = top.table.groups == group
+        same = np.abs(weights[0] - weights[1][rows][0]).max(1) < SAME_WEIGHT
+        shared += bool(same.any())
+        below = values[0][same].mean() if same.any() else predicted[rows].mean()
+        pairs.append((below, values[1][rows].mean()))
+    return np.array(pairs), shared
+
+
+def _agreement(rung: str, pairs: Array, shared: int, seed: int) -> Agreement:
+    rng = np.random.default_rng(seed)
+    draws = [pairs[rng.integers(len(pairs), size=len(pairs))] for _ in range(BOOTSTRAPS)]
+    values = np.array([value for draw in draws if not np.isnan(value := spearman(draw))] or [0.0])
+    low, high = np.quantile(values, [0.05, 0.95])
+    return Agreement(
+        rung=rung, spearman=spearman(pairs), low=float(low), high=float(high), mixtures=len(pairs), shared=shared
+    )
+
+
+def spearman(pairs: Array) -> float:
+    """Return the rank correlation of two columns, `k x 2`; nan where one is constant."""
+    ranks = np.stack([rankdata(column) for column in pairs.T])
+    centered = ranks - ranks.mean(1, keepdims=True)
+    scale = float(np.sqrt((centered[0] ** 2).sum() * (centered[1] ** 2).sum()))
+    return float(centered[0] @ centered[1]) / scale if scale > 0.0 else float("nan")
+
+
+def describe(model: Surrogate) -> dict[str, object]:
+    """Return what the store keeps of a fit: members, noise, errors and out-of-fold residuals of every rung, plain."""
+    return {"sets": list(model.encoding.sets), "rungs": [_described(model, rung) for rung in model.rungs]}
+
+
+def _described(model: Surrogate, rung: RungFit) -> dict[str, object]:
+    values = model.objective.of_array(rung.table.losses, model.encoding.sets)
+    predicted = values - rung.out_of_fold
+    agreement = spearman(np.stack([values, predicted], axis=1)) if len(values) > 2 else float("nan")
+    return {
+        "name": rung.name,
+        "observations": len(values),
+        "mixtures": rung.table.distinct,
+        "shares": {name: float(share) for name, share in zip(rung.members, rung.shares, strict=True)},
+        "noise_sd": rung.noise_sd,
+        "residual_sd": rung.amplitude,
+        "residual_length": rung.length,
+        "out_of_fold": [
+            {"measured": float(value), "predicted": float(guess)}
+            for value, guess in zip(values, predicted, strict=True)
+        ],
+        "out_of_fold_rmse": float(np.sqrt(np.mean(rung.out_of_fold**2))),
+        "out_of_fold_spearman": None if np.isnan(agreement) else agreement,
+        "rmse": {name: float(error) for name, error in zip(model.encoding.sets, rung.rmse, strict=True)},
+    }
+
+
+def _fallback(model: Surrogate, problem: Problem) -> str | None:
+    reasons = list(model.fallbacks)
+    if model.rungs[-1].name != problem.ladder.top.name:
+        last, top = model.rungs[-1].name, problem.ladder.top.name
+        reasons.insert(0, f"nothing was measured at the top rung {top!r}: predicted from {last!r}, errors guessed")
+    return "; ".join(reasons) or None
+
+
+def _unmeasured(problem: Problem) -> Recommendation:
+    nothing = Prediction(mean=float("nan"), sd=float("inf"))
+    return Recommendation(
+        mixture=reference(problem),
+        predicted=nothing,
+        natural=nothing,
+        beats_natural=0.5,
+        agreement=(),
+        fallback="nothing was measured: the natural mixture, or the allowed one nearest to it",
+        model={},
+    )

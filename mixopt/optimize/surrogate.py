@@ -1,0 +1,302 @@
+"""The multi-fidelity model of every evaluation set: fit, predict, cross-validate.
+
+Each rung is modelled set by set as a stack of members (`members.py`) weighed by cross-validation; the prediction of the
+rung below is a covariate of the next. The objective is composed from the sets' predictions. What the stack misses of the
+objective is a Gaussian process whose size comes from out-of-fold residuals, so that it is honest about the law's misfit;
+rungs are joined as f_r = b_r f_(r-1) + delta_r (Kennedy and O'Hagan 2000).
+
+Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R rungs, M members.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixopt.evidence import Evidence
+from mixopt.objective import Objective
+from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
+from mixopt.optimize.members import LENGTHS, MEMBERS, Features, Fitted, matern
+from mixopt.optimize.stack import folds, stack_weights
+from mixopt.problem import Problem
+
+Array = NDArray[np.float64]
+
+MISFIT = 0.12  # of members, in spreads of the losses
+PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual count as
+GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
+GUESSED_RESIDUAL = 0.25  # in spreads of the objective; a guess until there are out-of-fold residuals
+TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Losses of a rung to about 0 in the middle and 1 wide: `center` and `width`, `m`; of objective and experts also."""
+
+    center: Array
+    width: Array
+    objective_center: float
+    objective_width: float
+    experts_center: Array
+    experts_width: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungFit:
+    """The model of one rung.
+
+    members: names, and their `shares` in the stack; fitted: each on all rows. scale: as rows were standardised.
+    residual: out-of-fold residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
+    noise_sd: of the objective, seed to seed. amplitude, length: of the residual process; slope: b_r of the rung below.
+    fallback: why a simpler model than wanted stands here, or None.
+    """
+
+    name: str
+    table: Table
+    scale: Scale
+    members: tuple[str, ...]
+    shares: Array
+    fitted: tuple[Fitted, ...]
+    out_of_fold: Array
+    rmse: Array
+    noise_sd: float
+    row_noise: Array
+    amplitude: float
+    length: float
+    slope: float
+    left: Array
+    fallback: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """The rungs that have observations, cheap to expensive; what lies above them is predicted by the last."""
+
+    encoding: Encoding
+    objective: Objective
+    rungs: tuple[RungFit, ...]
+
+    def sets(self, inputs: Inputs) -> list[Array]:
+        """Return the predicted losses at every rung, `R` arrays `B x m`."""
+        predictions: list[Array] = []
+        for rung in self.rungs:
+            lower = predictions[-1] if predictions else None
+            predictions.append(_stacked(rung.fitted, rung.shares, _features(inputs, lower, rung.scale), rung.scale))
+        return predictions
+
+    def means(self, inputs: Inputs) -> Array:
+        """Return the predicted objective at every rung, `R x B`, the residual process included."""
+        rows = []
+        for rung, losses in zip(self.rungs, self.sets(inputs), strict=True):
+            kernel = _kernel(rung, inputs.coordinates, rung.table.inputs.coordinates)
+            solved = np.linalg.solve(_gram(rung), rung.left)
+            rows.append(self.objective.of_array(losses, self.encoding.sets) + kernel @ solved)
+        return np.array(rows)
+
+    def covariances(self, inputs: Inputs) -> Array:
+        """Return the covariance of the objective among mixtures at every rung, `R x B x B`."""
+        result: list[Array] = []
+        for rung in self.rungs:
+            cross = _kernel(rung, inputs.coordinates, rung.table.inputs.coordinates)
+            own = _kernel(rung, inputs.coordinates, inputs.coordinates)
+            own = own - cross @ np.linalg.solve(_gram(rung), cross.T)
+            result.append(own + rung.slope**2 * result[-1] if result else own)
+        return np.array(result)
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Why simpler models stand in, a sentence each."""
+        return tuple(rung.fallback for rung in self.rungs if rung.fallback is not None)
+
+
+def fit(evidence: Evidence, problem: Problem) -> Surrogate | None:
+    """Return the model of all rungs with observations, or None where there are none at all."""
+    encoding = Encoding.of(evidence, problem)
+    rungs: list[RungFit] = []
+    for fidelity in problem.ladder:
+        table = encoding.table(evidence, fidelity.name)
+        if len(table.losses):
+            below = Surrogate(encoding=encoding, objective=problem.objective, rungs=tuple(rungs))
+            rungs.append(_fit_rung(fidelity.name, table, below))
+    return Surrogate(encoding=encoding, objective=problem.objective, rungs=tuple(rungs)) if rungs else None
+
+
+def _fit_rung(name: str, table: Table, below: Surrogate) -> RungFit:
+    lower = below.sets(table.inputs)[-1] if below.rungs else None
+    values = below.objective.of_array(table.losses, below.encoding.sets)
+    scale = _scale(table, values, lower, below.rungs[-1].scale if below.rungs else None)
+    features = _features(table.inputs, lower, scale)
+    y = ((table.losses - scale.center) / scale.width).T
+    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2))
+    names = _applicable(table.distinct, features.covariates.shape[2])
+    held_out = _out_of_fold(names, features, y, precision, table.groups)
+    shares = stack_weights(held_out, y, precision * _importance(below)[:, None])
+    fitted = _fit_members(names, features, y, precision, np.arange(len(y)))
+    losses = _stacked(fitted, shares, features, scale)
+    unseen = np.einsum("k,kmn->nm", shares, held_out) * scale.width + scale.center
+    missed = values - below.objective.of_array(unseen, below.encoding.sets)
+    tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
+    noise = _noise_sd(values, table.groups, scale.objective_width)
+    amplitude, length, slope = _residual(table, missed, tail, noise, scale, below)
+    return RungFit(
+        name=name,
+        table=table,
+        scale=scale,
+        members=names,
+        shares=shares,
+        fitted=fitted,
+        out_of_fold=missed,
+        rmse=_rmse(unseen - table.losses, scale),
+        noise_sd=noise,
+        row_noise=noise**2 * tail + (amplitude * 0.5) ** 2 * (tail - 1.0),
+        amplitude=amplitude,
+        length=length,
+        slope=slope,
+        left=values - below.objective.of_array(losses, below.encoding.sets),
+        fallback=_fallback(name, table.distinct, names),
+    )
+
+
+def _scale(table: Table, values: Array, lower: Array | None, below: Scale | None) -> Scale:
+    """Return robust centers and widths; above the first rung the widths of the rung below, which has more rows."""
+    center = np.median(table.losses, axis=0)
+    middle = float(np.median(values))
+    experts = table.inputs.experts if table.inputs.experts is not None else np.zeros_like(table.losses)
+    if below is not None and lower is not None:
+        shift = np.median(table.losses - lower, axis=0)
+        return Scale(
+            center=below.center + shift,
+            width=below.width,
+            objective_center=middle,
+            objective_width=below.objective_width,
+            experts_center=below.experts_center,
+            experts_width=below.experts_width,
+        )
+    return Scale(
+        center=center,
+        width=_width(table.losses - center),
+        objective_center=middle,
+        objective_width=float(_width(values[:, None] - middle)[0]),
+        experts_center=np.median(experts, axis=0),
+        experts_width=_width(experts - np.median(experts, axis=0)),
+    )
+
+
+def _width(deviations: Array) -> Array:
+    spread = np.maximum(1.4826 * np.median(np.abs(deviations), axis=0), 0.25 * deviations.std(axis=0))
+    # Where all losses are one, a hundredth of a bit is as good a unit as any.
+    return np.where(spread > 1e-9, spread, 1e-2)
+
+
+def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
+    columns, slopes = [], []
+    if lower is not None:
+        columns.append(((lower - scale.center) / scale.width).T)
+        slopes.append(1.0)
+    if inputs.experts is not None:
+        columns.append(((inputs.experts - scale.experts_center) / scale.experts_width).T)
+        slopes.append(0.0 if lower is not None else 0.7)
+    shape = (len(scale.center), len(inputs), 0)
+    covariates = np.stack(columns, axis=2) if columns else np.zeros(shape)
+    return Features(weights=inputs.weights, covariates=np.clip(covariates, -50.0, 50.0), slopes=np.array(slopes))
+
+
+def _applicable(distinct: int, covariates: int) -> tuple[str, ...]:
+    names = [n for n, e in MEMBERS.items() if distinct >= e.least and (covariates or not e.needs_covariate)]
+    return tuple(n for n in names if n != "constant") or ("constant",)
+
+
+def _fit_members(
+    names: Sequence[str], features: Features, y: Array, precision: Array, which: Indices
+) -> tuple[Fitted, ...]:
+    return tuple(MEMBERS[name].member(features, y[which], precision[which], which) for name in names)
+
+
+def _out_of_fold(names: Sequence[str], features: Features, y: Array, precision: Array, groups: Indices) -> Array:
+    """Return every member's predictions of rows from fits without their mixture, `M x m x n`."""
+    held = folds(groups)
+    count, m = int(held.max()) + 1, len(y)
+    result = np.empty((len(names), m, y.shape[1]))
+    if count < 2:  # one mixture: nothing to hold out; the prior slopes predict it
+        nothing = _fit_members(names, features, y, precision * 1e-6, np.arange(m))
+        return np.stack([member(features) for member in nothing])
+    which = np.tile(np.arange(m), count)
+    kept = np.repeat(np.arange(count), m)[:, None] != held[None, :]
+    for k, name in enumerate(names):
+        predicted = MEMBERS[name].member(features, y[which], precision[which] * kept, which)(features)
+        cube = predicted.reshape(count, m, -1)
+        result[k] = cube[held, :, np.arange(y.shape[1])].T
+    return result
+
+
+def _importance(below: Surrogate) -> Array:
+    """Return what a set counts in weighing members, `m`: half by the objective, half equally."""
+    m = len(below.encoding.sets)
+    share: Array = 0.5 * below.objective.array(below.encoding.sets) + 0.5 / m
+    return share
+
+
+def _stacked(fitted: Sequence[Fitted], shares: Array, features: Features, scale: Scale) -> Array:
+    total = sum((share * member(features) for share, member in zip(shares, fitted, strict=True)), start=np.zeros(1))
+    losses: Array = total.T * scale.width + scale.center
+    return losses
+
+
+def _noise_sd(values: Array, groups: Indices, width: float) -> float:
+    """Return the sd over seeds, from mixtures trained more than once and a guess that counts as a few runs."""
+    squares, freedom = PRIOR_RUNS * (GUESSED_NOISE * width) ** 2, PRIOR_RUNS
+    for group in np.unique(groups):
+        repeated = values[groups == group]
+        squares += float(((repeated - repeated.mean()) ** 2).sum())
+        freedom += len(repeated) - 1
+    return float(np.sqrt(squares / freedom))
+
+
+def _residual(
+    table: Table, missed: Array, tail: Array, noise: float, scale: Scale, below: Surrogate
+) -> tuple[float, float, float]:
+    """Return amplitude and length of what the stack misses, and the slope on the rung below."""
+    slope, explained = 0.0, 0.0
+    if below.rungs:
+        slope = 1.0
+        variances = below.covariances(table.inputs)[-1].diagonal()
+        explained = float(np.mean(variances))
+    counts = 1.0 / np.array([(table.groups == g).sum() for g in table.groups])
+    weights = counts / tail
+    squares = np.maximum(missed**2 - noise**2 - explained, 0.0)
+    guess = (GUESSED_RESIDUAL * scale.objective_width) ** 2
+    amplitude = float(np.sqrt((PRIOR_RUNS * guess + weights @ squares) / (PRIOR_RUNS + weights.sum())))
+    best, likelihood = LENGTHS[1], -np.inf
+    for length in LENGTHS if table.distinct >= 8 else ():
+        points = table.inputs.coordinates
+        gram = amplitude**2 * matern(points, points, length) + np.diag(noise**2 * tail + 1e-3 * amplitude**2)
+        value = -float(missed @ np.linalg.solve(gram, missed)) - float(np.linalg.slogdet(gram)[1])
+        if value > likelihood:
+            best, likelihood = length, value
+    return amplitude, best, slope
+
+
+def _rmse(errors: Array, scale: Scale) -> Array:
+    guess = (GUESSED_RESIDUAL * scale.width) ** 2
+    clipped = np.minimum(np.abs(errors), TAIL * scale.width)
+    result: Array = np.sqrt((PRIOR_RUNS * guess + (clipped**2).sum(0)) / (PRIOR_RUNS + len(errors)))
+    return result
+
+
+def _kernel(rung: RungFit, a: Array, b: Array) -> Array:
+    return rung.amplitude**2 * matern(a, b, rung.length)
+
+
+def _gram(rung: RungFit) -> Array:
+    points = rung.table.inputs.coordinates
+    return _kernel(rung, points, points) + np.diag(rung.row_noise + 1e-6 * rung.amplitude**2)
+
+
+def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:
+    missing = [n for n, entry in MEMBERS.items() if entry.least > distinct]
+    if not missing:
+        return None
+    return (
+        f"rung {name!r} has {distinct} different mixtures: modelled by {', '.join(names)} without {', '.join(missing)}"
+    )

@@ -1,0 +1,46 @@
+"""What is to be solved: the space, the ladder, the objective, and what was given with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mixopt.errors import ConfigError
+from mixopt.fidelity import Ladder
+from mixopt.mixture import Mixture
+from mixopt.objective import Objective
+from mixopt.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """All that a strategy knows besides the evidence.
+
+    sets: every evaluation set that is measured, whether or not the objective counts it.
+    natural: weights proportional to `available_tokens`; it need not lie in the space.
+    available_tokens: tokens there are of every domain (as stated, where what was read is a sample).
+    max_epochs: how often UniMax lets a domain repeat within `tokens`.
+    natural_seeds, spread: with how many seeds the natural mixture opens a search, and how many other mixtures do.
+    """
+
+    space: SearchSpace
+    ladder: Ladder
+    objective: Objective
+    sets: tuple[str, ...]
+    natural: Mixture
+    available_tokens: Mapping[str, int]
+    max_epochs: float = 4.0
+    natural_seeds: int = 4
+    spread: int = 12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.objective.array(self.sets)
+        if set(self.natural) != set(self.space.names) or set(self.available_tokens) != set(self.space.names):
+            got = f"{sorted(self.natural)} and {sorted(self.available_tokens)}"
+            raise ConfigError(f"natural and available_tokens must name the domains {list(self.space.names)}; got {got}")
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the training that epochs refer to: the target's, or else the top rung's."""
+        return self.ladder.target.tokens if self.ladder.target is not None else self.ladder.top.tokens

@@ -1,0 +1,187 @@
+"""The proof: the recommended mixture and its plain rivals, measured on fresh seeds and on text not looked at before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import stats
+
+from mixopt.evidence import Prediction
+from mixopt.mixture import Mixture
+from mixopt.optimize.heuristics import unimax
+from mixopt.problem import Problem
+
+CONFIDENCE = 0.95
+SAME = 5e-3  # total variation below which two mixtures are one: half a percent of the tokens
+MUST_BEAT = ("natural", "uniform", "unimax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A mixture that the proof trains; `names` are all the rivals that it stands for.
+
+    allowed: False where the search's constraints forbid it: a reference, never recommended.
+    """
+
+    names: tuple[str, ...]
+    mixture: Mixture
+    allowed: bool
+
+    @property
+    def label(self) -> str:
+        """The names as one: "uniform = unimax"."""
+        return " = ".join(self.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One mixture of the proof, in bits per byte of the objective.
+
+    measured, standard_error: mean over seeds; difference: mean over paired seeds of this mixture's loss less the
+    recommended one's (positive: the recommended one is better), with its two-sided 95 % t interval;
+    beats_natural: probability that its mean loss is below the natural mixture's (paired t).
+    None where the seeds do not suffice.
+    """
+
+    name: str
+    mixture: Mapping[str, float]
+    allowed: bool
+    predicted_mean: float | None
+    predicted_sd: float | None
+    measured: float | None
+    standard_error: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    beats_natural: float | None
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The rows, the recommended mixture first; whether its claim holds, and that in words."""
+
+    rows: tuple[Row, ...]
+    holds: bool
+    verdict: str
+    best_measured: str
+
+    def plain(self) -> dict[str, object]:
+        """Return the proof as JSON holds it."""
+        return asdict(self)
+
+
+def rivals(problem: Problem, recommended: Mixture, *, wanted: Sequence[str], single: str) -> list[Rival]:
+    """Return the recommended mixture and the `wanted` rivals, mixtures that are the same on one row.
+
+    single: the best single domain, as far as the search has seen.
+    """
+    names = problem.space.names
+    candidates = {
+        "natural": problem.natural,
+        "uniform": Mixture(dict.fromkeys(names, 1.0 / len(names))),
+        "unimax": unimax(problem.available_tokens, tokens=problem.tokens, max_epochs=problem.max_epochs),
+        "single": Mixture({name: float(name == single) for name in names}),
+    }
+    merged: list[tuple[list[str], Mixture]] = [(["recommended"], recommended)]
+    for name in candidates:
+        if name not in wanted:
+            continue
+        label = f"{single} alone" if name == "single" else name
+        twin = next((row for row in merged if row[1].distance(candidates[name]) < SAME), None)
+        if twin is None:
+            merged.append(([label], candidates[name]))
+        else:
+            twin[0].append(label)
+    return [Rival(names=tuple(n), mixture=mixture, allowed=mixture in problem.space) for n, mixture in merged]
+
+
+def prove(
+    entries: Sequence[Rival],
+    losses: Sequence[Mapping[int, float]],
+    predicted: Sequence[Prediction | None],
+) -> Proof:
+    """Return the proof from `losses` of every rival by seed; the first entry is the recommended mixture."""
+    natural = next((row for rival, row in zip(entries, losses, strict=True) if "natural" in rival.names), None)
+    rows = tuple(
+        _row(rival, row, losses[0], natural, guess)
+        for rival, row, guess in zip(entries, losses, predicted, strict=True)
+    )
+    failed = _unproven(entries, rows)
+    best = _best_measured(rows)
+    if not failed:
+        return Proof(rows=rows, holds=True, verdict=_success(rows), best_measured=best)
+    verdict = "not proven: " + "; ".join(failed) + f"; best measured: {best}"
+    return Proof(rows=rows, holds=False, verdict=verdict, best_measured=best)
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float, float, float] | None:
+    """Return mean, low and high (95 % t interval) of a - b over shared seeds, and P(mean of a < mean of b); None below two."""
+    seeds = sorted(set(a) & set(b))
+    if len(seeds) < 2:
+        return None
+    differences = np.array([a[seed] - b[seed] for seed in seeds])
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1)) / len(seeds) ** 0.5
+    if error == 0.0:
+        return mean, mean, mean, float(mean < 0.0) if mean else 0.5
+    degrees = len(seeds) - 1
+    margin = float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * error
+    return mean, mean - margin, mean + margin, float(stats.t.cdf(-mean / error, degrees))
+
+
+def _row(
+    rival: Rival,
+    losses: Mapping[int, float],
+    recommended: Mapping[int, float],
+    natural: Mapping[int, float] | None,
+    predicted: Prediction | None,
+) -> Row:
+    values = np.array(list(losses.values()))
+    against = None if losses is recommended else paired(losses, recommended)
+    with_natural = None if natural is None or losses is natural else paired(losses, natural)
+    return Row(
+        name=rival.label,
+        mixture=dict(rival.mixture),
+        allowed=rival.allowed,
+        predicted_mean=predicted.mean if predicted else None,
+        predicted_sd=predicted.sd if predicted else None,
+        measured=float(values.mean()) if len(values) else None,
+        standard_error=float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None,
+        difference=against[0] if against else None,
+        difference_low=against[1] if against else None,
+        difference_high=against[2] if against else None,
+        beats_natural=with_natural[3] if with_natural else None,
+        seeds=len(values),
+    )
+
+
+def _unproven(entries: Sequence[Rival], rows: Sequence[Row]) -> list[str]:
+    """Return, in words, every rival against which the recommended mixture's claim does not stand."""
+    found = []
+    for rival, row in zip(entries[1:], rows[1:], strict=True):
+        if row.difference is None or row.difference_low is None or row.difference_high is None:
+            found.append(f"{row.name} has too few finished seeds to compare ({row.seeds})")
+            continue
+        interval = f"{row.difference:+.4f} ({row.difference_low:+.4f} to {row.difference_high:+.4f})"
+        if set(rival.names) & set(MUST_BEAT) and row.difference_low <= 0.0:
+            found.append(f"against {row.name} the gain is within the noise or negative: {interval} bits per byte")
+        elif row.difference_high < 0.0:
+            found.append(f"{row.name} is better: {interval} bits per byte")
+    for name in MUST_BEAT:
+        if name in entries[0].names:
+            found.append(f"the recommended mixture is the {name} one")
+    return found
+
+
+def _best_measured(rows: Sequence[Row]) -> str:
+    """Return the name of the allowed row of lowest measured loss."""
+    measured = [(row.measured, row.name) for row in rows if row.allowed and row.measured is not None]
+    return min(measured)[1] if measured else rows[0].name
+
+
+def _success(rows: Sequence[Row]) -> str:
+    gains = [
+        f"{row.name} by {row.difference:.4f}" for row in rows[1:] if row.difference is not None and row.difference > 0
+    ]
+    return "proven: the recommended mixture beats " + ", ".join(gains) + " bits per byte"

@@ -1,0 +1,162 @@
+"""A search as it stands in the store, in plain values: what `mixopt show` prints and what machines read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from mixopt.config import objective_of
+from mixopt.errors import SearchError
+from mixopt.objective import Objective
+from store import Search, Store, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungReport:
+    """The trials of one rung: how many ended how, their charge, and the best objective (None: none completed)."""
+
+    name: str
+    completed: int
+    failed: int
+    waiting: int
+    charged_flops: float
+    best: float | None
+    best_trial: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReport:
+    """One search: its state, cost and rungs, and the recommendation with its proof (None: not yet)."""
+
+    name: str
+    state: str
+    seed: int
+    objective: Mapping[str, object]
+    domains: tuple[str, ...]
+    budget_flops: float
+    charged_flops: float
+    elapsed_s: float
+    trials: int
+    rungs: tuple[RungReport, ...]
+    epochs: Mapping[str, float]
+    recommendation: Mapping[str, object] | None
+
+    def plain(self) -> dict[str, object]:
+        """Return the report as JSON holds it."""
+        return asdict(self)
+
+
+def find(store: Store, name: str) -> Search:
+    """Return the search called `name`.
+
+    Raises:
+        SearchError: there is none; the message lists those that there are.
+    """
+    found = store.find_search(name)
+    if found is None:
+        known = [search.name for search in store.searches()]
+        raise SearchError(f"no search is named {name!r} in this store; known: {known or 'none, run one first'}")
+    return found
+
+
+def report(store: Store, name: str) -> SearchReport:
+    """Return the search called `name` as it stands."""
+    search = find(store, name)
+    trials = store.trials(search.id)
+    objective = objective_of(search.config)
+    recommendation = store.recommendation(search.id)
+    payload = None if recommendation is None else dict(recommendation.payload)
+    return SearchReport(
+        name=search.name,
+        state=search.state,
+        seed=search.seed,
+        objective={"kind": objective.kind, "weights": dict(objective.weights)},
+        domains=domain_names(search),
+        budget_flops=float(str(search.config["budget_flops"])),
+        charged_flops=sum(trial.charged_flops for trial in trials if trial.state != "cancelled"),
+        elapsed_s=sum(trial.elapsed_s or 0.0 for trial in trials),
+        trials=len(trials),
+        rungs=tuple(
+            _rung(fidelity, trials, objective) for fidelity in dict.fromkeys(trial.fidelity for trial in trials)
+        ),
+        epochs=_epochs(trials, payload),
+        recommendation=payload,
+    )
+
+
+def summaries(store: Store) -> list[dict[str, object]]:
+    """Return every search of `store`, oldest first, as JSON holds it; `proven` is None where there is no proof."""
+    rows = []
+    for search in store.searches():
+        trials = store.trials(search.id)
+        recommendation = store.recommendation(search.id)
+        proof = None if recommendation is None else recommendation.payload["proof"]
+        rows.append(
+            {
+                "name": search.name,
+                "state": search.state,
+                "seed": search.seed,
+                "trials": len(trials),
+                "charged_flops": sum(trial.charged_flops for trial in trials if trial.state != "cancelled"),
+                "budget_flops": float(str(search.config["budget_flops"])),
+                "mixture": None if recommendation is None else recommendation.payload["mixture"],
+                "proven": None if proof is None else proof["holds"],
+                "created_at": search.created_at.isoformat(),
+            }
+        )
+    return rows
+
+
+def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
+    """Return every trial of `search` as JSON holds it, its objective computed on reading (None: no losses)."""
+    objective = objective_of(search.config)
+    return [
+        {
+            "number": trial.number,
+            "purpose": trial.purpose,
+            "reason": trial.reason,
+            "rung": trial.fidelity,
+            "seed": trial.seed,
+            "part": trial.part,
+            "state": trial.state,
+            "objective": objective.value(trial.losses) if trial.state == "completed" else None,
+            "weights": dict(trial.weights),
+            "losses": dict(trial.losses),
+            "epochs": dict(trial.epochs),
+            "predicted": dict(trial.predicted),
+            "seen": list(trial.seen),
+            "charged_flops": trial.charged_flops,
+            "elapsed_s": trial.elapsed_s,
+            "attempts": trial.attempts,
+            "error": trial.error,
+        }
+        for trial in store.trials(search.id)
+    ]
+
+
+def domain_names(search: Search) -> tuple[str, ...]:
+    """Return the domains of `search` in its file's order."""
+    domains = search.config["domains"]
+    assert isinstance(domains, list)
+    return tuple(str(domain["name"]) for domain in domains)
+
+
+def _rung(name: str, trials: Sequence[Trial], objective: Objective) -> RungReport:
+    mine = [trial for trial in trials if trial.fidelity == name and trial.purpose != "proof"]
+    values = [(objective.value(trial.losses), trial.number) for trial in mine if trial.state == "completed"]
+    best, number = min(values) if values else (None, None)
+    return RungReport(
+        name=name,
+        completed=len(values),
+        failed=sum(trial.state in ("failed", "diverged") for trial in mine),
+        waiting=sum(trial.state in ("queued", "running") for trial in mine),
+        charged_flops=sum(trial.charged_flops for trial in mine),
+        best=best,
+        best_trial=number,
+    )
+
+
+def _epochs(trials: Sequence[Trial], payload: Mapping[str, object] | None) -> Mapping[str, float]:
+    """Return the passes over every domain that the recommended mixture took where it was trained last."""
+    if payload is None:
+        return {}
+    same = [trial for trial in trials if dict(trial.weights) == payload["mixture"] and trial.state == "completed"]
+    return dict(same[-1].epochs) if same else {}

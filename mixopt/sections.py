@@ -1,0 +1,142 @@
+"""The sections of a search's file: keys, types and every default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from mixopt.config_wording import WRONG_PROXY
+from proxies.config import ProxyConfig
+from proxies.errors import ProxyError
+
+StrategyName = Literal["random", "natural", "uniform", "unimax", "bayesian"]
+RivalName = Literal["natural", "uniform", "unimax", "single"]
+
+
+def _whole(value: object) -> object:
+    """Return a count that was written as a float or like `4e6` (which YAML reads as text) as the int that it means."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "not a whole number")
+    if isinstance(value, str | float):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if number.is_integer() else value
+    return value
+
+
+def _proxy(value: object) -> object:
+    """Return the proxy with every default of its own; ProxyError says what is wrong with it."""
+    try:
+        return ProxyConfig.from_plain(value).to_plain() if isinstance(value, dict) else value
+    except ProxyError as error:
+        raise PydanticCustomError(WRONG_PROXY, "{message}", {"message": str(error)}) from None
+
+
+def unless_false(value: object) -> object:
+    """Return None for false, the defaults for true, anything else as it is."""
+    return {} if value is True else None if value is False else value
+
+
+Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Plain = dict[str, object]
+
+
+class Section(BaseModel):
+    """What every section is: frozen, unknown keys refused, numbers finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CorpusSection(Section):
+    """How text becomes tokens; `folder` None is `corpora/` beside the store."""
+
+    tokenizer: Plain = {"kind": "bytes"}
+    folder: str | None = None
+    seed: Whole = 0
+
+
+class DomainSection(Section):
+    """One domain: where its text comes from, and the bounds of its weight (`weight` pins it).
+
+    held_out: share of the documents kept for evaluation; None is a twentieth, or more where the domain is small.
+    """
+
+    name: str
+    source: Plain | None = None
+    available_tokens: Count | None = None
+    held_out: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    min_weight: Fraction = 0.0
+    max_weight: Fraction = 1.0
+    max_epochs: Positive | None = None
+    weight: Fraction | None = None
+
+
+class EvaluationSection(Section):
+    """One evaluation set: the held-out part of a domain, or text of its own."""
+
+    domain: str | None = None
+    source: Plain | None = None
+    max_bytes: Count = 32_768
+    excerpt_tokens: Count = 256
+
+
+class ObjectiveSection(Section):
+    """The weighted mean of losses (`weights`), or the worst of some (`kind: worst`, `sets`)."""
+
+    kind: Literal["mean", "worst"] = "mean"
+    weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    sets: tuple[str, ...] = ()
+
+
+class TargetSection(Section):
+    """The training that the mixture is for."""
+
+    parameters: Count
+    tokens: Count
+
+
+class RungSection(Section):
+    """One rung of the ladder: a proxy, its tokens, and what one training occupies."""
+
+    name: str
+    tokens: Count
+    proxy: Annotated[Plain, BeforeValidator(_proxy)]
+    cpus: Positive = 1.0
+    gpus: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class ExpertsSection(Section):
+    """One data expert a domain, trained like the rung `rung`, with at most `max_passes` over the domain's text."""
+
+    rung: str
+    max_passes: Positive = 8.0
+
+
+class StrategySection(Section):
+    """How trials are chosen, and the mixtures that open the search."""
+
+    name: StrategyName = "bayesian"
+    natural_seeds: Count = 4
+    spread: Whole = 12
+
+
+class ProofSection(Section):
+    """How the recommendation is proved: rivals trained beside it at the top rung, with the same seeds."""
+
+    seeds: Annotated[int, BeforeValidator(_whole), Field(ge=2)] = 4
+    mixtures: tuple[RivalName, ...] = ("natural", "uniform", "unimax", "single")
+
+
+class WorkersSection(Section):
+    """Where proxies train; `slots` None is as many at a time as the place has room for."""
+
+    kind: Literal["ray", "local", "simulated"] = "ray"
+    slots: Count | None = None
+    address: str = "local"

@@ -1,0 +1,134 @@
+"""What a search trains and measures on, once its text is prepared: sizes, costs, and the problem to solve."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mixopt.config import SearchConfig
+from mixopt.evidence import Proposal
+from mixopt.mixture import Mixture, Recipe
+from mixopt.problem import Problem
+from mixopt.text import Text
+from mixopt.workers import Job
+from proxies.config import ProxyConfig, trial_flops
+from store import Trial
+
+SEEDS_A_SEARCH = 10_000  # training seeds of two searches of one file never meet
+UNIMAX_EPOCHS = (
+    4.0  # where the file caps no epochs: what repeated text is still worth nearly as much (arXiv:2305.16264)
+)
+EXPERT_FIDELITY = "expert"  # an expert that could not train as its rung does: a fidelity of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One search: its file, its text, its problem, and where its artifacts go."""
+
+    config: SearchConfig
+    text: Text
+    problem: Problem
+    artifacts: str
+
+    @classmethod
+    def of(cls, config: SearchConfig, text: Text, *, artifacts: str) -> "Setting":
+        """Return the setting of `config` on `text`; ConfigError or EmptySpace where the two do not fit."""
+        sets = tuple(text.scored_bytes["search"])
+        problem = Problem(
+            space=config.space(text.available_tokens),
+            ladder=config.ladder(text.vocabulary, text.evaluation_tokens["search"]),
+            objective=config.objective,
+            sets=sets,
+            natural=Mixture.proportional({name: float(n) for name, n in text.available_tokens.items()}),
+            available_tokens=dict(text.available_tokens),
+            max_epochs=config.max_epochs or UNIMAX_EPOCHS,
+            natural_seeds=config.strategy.natural_seeds,
+            spread=config.strategy.spread,
+            seed=config.seed,
+        )
+        return cls(config=config, text=text, problem=problem, artifacts=artifacts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domains, in the file's order."""
+        return self.problem.space.names
+
+    def flops(self, fidelity: str, part: str, tokens: int) -> float:
+        """Return the nominal cost of a trial: its training on `tokens`, and its evaluation on `part`."""
+        proxy = ProxyConfig.from_plain(self.config.rung(fidelity).proxy)
+        evaluation = self.text.evaluation_tokens[part]
+        return trial_flops(proxy, tokens=tokens, vocabulary=self.text.vocabulary, evaluation_tokens=evaluation)
+
+    def expert_tokens(self, domain: str) -> int:
+        """Return how many tokens the expert of `domain` trains on: its rung's, or fewer where the passes are capped."""
+        experts = self.config.experts
+        assert experts is not None
+        rung = self.config.rung(experts.rung)
+        held = self.text.prepared_tokens[domain]
+        target = self.config.target
+        if target is not None:
+            held = min(held, int(self.text.available_tokens[domain] * rung.tokens / target.tokens))
+        return min(rung.tokens, int(experts.max_passes * held))
+
+    def content(self, proposal: Proposal, *, part: str) -> dict[str, object]:
+        """Return all that decides what the trial of `proposal` measures, plain; its hash names the run."""
+        rung = self.config.rung(self.rung_of(proposal))
+        tokens = rung.tokens
+        if proposal.purpose == "expert":
+            tokens = self.expert_tokens(only_domain(proposal.mixture))
+        return {
+            "recipe": Recipe.of(proposal.mixture).plain(),
+            "rung": rung.name,
+            "proxy": dict(rung.proxy),
+            "tokens": tokens,
+            "seed": self.config.seed * SEEDS_A_SEARCH + proposal.seed,
+            "corpus": self.text.digest,
+            "part": part,
+            "target_tokens": self.config.target.tokens if self.config.target else None,
+        }
+
+    def rung_of(self, proposal: Proposal) -> str:
+        """Return the rung that a proposal trains at; an expert of its own fidelity trains at the experts' rung."""
+        return self._experts_rung if proposal.fidelity == EXPERT_FIDELITY else proposal.fidelity
+
+    def job(self, trial: Trial) -> Job:
+        """Return what a worker needs to train `trial`."""
+        name = trial.fidelity
+        tokens = self.problem.ladder[name].tokens if name in self.problem.ladder else 0
+        if trial.purpose == "expert":
+            name, tokens = self._experts_rung, self.expert_tokens(only_domain(trial.weights))
+        rung = self.config.rung(name)
+        return Job(
+            key=trial.id,
+            recipe=trial.recipe,
+            proxy=dict(rung.proxy),
+            tokens=tokens,
+            seed=trial.seed,
+            corpus=self.text.folder,
+            part=trial.part,
+            rung=rung.name,
+            target_tokens=self.config.target.tokens if self.config.target else None,
+            gold=self.gold(trial),
+            cpus=rung.cpus,
+            gpus=rung.gpus,
+        )
+
+    def gold(self, trial: Trial) -> str | None:
+        """Return the folder for an expert's gold-token log-probabilities, None for any other trial."""
+        return f"{self.artifacts}/{trial.run_hash}" if trial.purpose == "expert" else None
+
+    @property
+    def _experts_rung(self) -> str:
+        assert self.config.experts is not None
+        return self.config.experts.rung
+
+
+def only_domain(weights: Mapping[str, float]) -> str:
+    """Return the domain that has all the weight."""
+    return next(name for name, weight in weights.items() if weight == 1.0)
+
+
+def content_hash(content: Mapping[str, object]) -> str:
+    """Return the sha256 that names a run."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,52 @@
+"""What a search ships: its recommendation as an exporter takes it."""
+
+from importlib.metadata import version
+from typing import Any
+
+from mixopt.errors import SearchError
+from mixopt.evidence import Prediction
+from mixopt.export import Export
+from mixopt.mixture import Mixture
+from mixopt.report import find
+from store import Store
+
+SOFTWARE = ("mixopt", "torch", "numpy", "ray")
+
+
+def export_of(store: Store, name: str) -> Export:
+    """Return the recommendation of the search called `name` with its provenance.
+
+    Predictions are of the mixture that the search chose; where its proof failed and another took its place, none is given.
+
+    Raises:
+        SearchError: there is no such search, or it has recommended nothing yet.
+    """
+    search = find(store, name)
+    recommendation = store.recommendation(search.id)
+    if recommendation is None:
+        raise SearchError(f"search {name!r} has recommended nothing yet; go on with: mixopt run")
+    payload: dict[str, Any] = dict(recommendation.payload)
+    mixture = Mixture(payload["mixture"])
+    as_searched = payload["mixture"] == payload.get("searched", payload["mixture"])
+    target = search.config.get("target")
+    return Export(
+        search=search.name,
+        mixture=mixture,
+        available_tokens=search.domains,
+        seed=search.seed,
+        config_hash=search.config_hash,
+        created=recommendation.created_at.isoformat(timespec="seconds"),
+        target_tokens=None if target is None else int(target["tokens"]),
+        predicted=Prediction(**payload["predicted"]) if as_searched else None,
+        beats_natural=_beats_natural(payload),
+        versions={package: version(package) for package in SOFTWARE},
+    )
+
+
+def _beats_natural(payload: dict[str, Any]) -> float | None:
+    """Return the probability as the proof measured it for the shipped mixture, or else as predicted."""
+    proof = payload["proof"]
+    if proof is None:
+        return float(payload["beats_natural"])
+    measured = next((row["beats_natural"] for row in proof["rows"] if row["mixture"] == payload["mixture"]), None)
+    return None if measured is None else float(measured)

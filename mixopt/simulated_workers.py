@@ -1,0 +1,125 @@
+"""Workers on a virtual clock: every job's end is known when it starts, and waiting takes no time."""
+
+from dataclasses import fields
+
+from mixopt.config import SearchConfig
+from mixopt.errors import ConfigError
+from mixopt.evidence import MixtureLosses
+from mixopt.text import PARTS, Text
+from mixopt.workers import Job, JobProgress, Outcome
+from proxies.config import ProxyConfig
+from proxies.simulated import GOLD_TOKENS, SimulatedLaw
+
+VOCABULARY = 256
+DEFAULT_SLOTS = 2
+
+
+def simulated_law(config: SearchConfig) -> SimulatedLaw:
+    """Return the law that stands for the trainings of `config`.
+
+    Raises:
+        ConfigError: the section `simulated` has a setting that the law does not know.
+    """
+    plain = dict(config.simulated or {})
+    known = sorted({field.name for field in fields(SimulatedLaw)} - {"domains"})
+    if unknown := sorted(set(plain) - set(known)):
+        raise ConfigError(f"simulated has no setting {unknown}; known: {known}")
+    plain |= {"domains": tuple(section.name for section in config.domains), "sets": config.sets}
+    return SimulatedLaw(**plain)  # type: ignore[arg-type]  # names were checked; a wrong type fails in its arithmetic
+
+
+def simulated_text(config: SearchConfig) -> Text:
+    """Return the text that a simulated search stands on: as much as its domains state, and none to read."""
+    available = {section.name: section.available_tokens or 0 for section in config.domains}
+    scored = dict.fromkeys(config.sets, GOLD_TOKENS)
+    return Text(
+        folder="simulated",
+        digest="simulated",
+        vocabulary=VOCABULARY,
+        available_tokens=available,
+        prepared_tokens=available,
+        evaluation_tokens=dict.fromkeys(PARTS, GOLD_TOKENS * len(config.sets)),
+        scored_bytes=dict.fromkeys(PARTS, scored),
+    )
+
+
+def simulated_ensemble(config: SearchConfig) -> MixtureLosses:
+    """Return the ensemble that the law's data experts would make."""
+    assert config.experts is not None
+    rung = config.rung(config.experts.rung)
+    parameters = ProxyConfig.from_plain(rung.proxy).active_parameters(VOCABULARY)
+    return simulated_law(config).ensemble(parameters=parameters, tokens=rung.tokens)
+
+
+class SimulatedWorkers:
+    """Slots on a virtual clock; jobs start in the order of their submission and end in the order of the law's durations."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self.slots = config.workers.slots or DEFAULT_SLOTS
+        self._law = simulated_law(config)
+        self._now_s = 0.0
+        self._queue: list[Job] = []
+        self._ends: dict[float, Outcome] = {}
+
+    def submit(self, job: Job) -> None:
+        """Start `job` on the first slot that is free."""
+        self._queue.append(job)
+        self._start()
+
+    def cancel(self, key: int) -> None:
+        """Forget the job named `key`."""
+        self._queue = [job for job in self._queue if job.key != key]
+        self._ends = {end: outcome for end, outcome in self._ends.items() if outcome.key != key}
+        self._start()
+
+    def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
+        """Move the clock to the next end of a job and return its outcome; nothing when no job is left."""
+        if not self._ends:
+            return []
+        self._now_s = min(self._ends)
+        outcome = self._ends.pop(self._now_s)
+        self._start()
+        return [outcome]
+
+    def clock(self) -> float:
+        """Return the virtual seconds since the start."""
+        return self._now_s
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._queue.clear()
+        self._ends.clear()
+
+    def _start(self) -> None:
+        while self._queue and len(self._ends) < self.slots:
+            outcome = self._train(self._queue.pop(0))
+            end_s = self._now_s + outcome.elapsed_s
+            while end_s in self._ends:  # two ends at the same instant still have an order
+                end_s += 1e-9
+            self._ends[end_s] = outcome
+
+    def _train(self, job: Job) -> Outcome:
+        """Return the outcome of `job` by the law."""
+        proxy = ProxyConfig.from_plain(job.proxy)
+        parameters, flops = proxy.active_parameters(VOCABULARY), proxy.flops_per_token(VOCABULARY) * job.tokens
+        elapsed_s = self._law.duration_s(flops=flops, recipe=job.recipe, seed=job.seed)
+        weights = average(job)
+        if self._law.diverges(weights):
+            return Outcome(
+                key=job.key,
+                state="diverged",
+                spent_flops=flops,
+                elapsed_s=elapsed_s,
+                error="the training loss rose above its start",
+            )
+        losses = self._law.losses(weights, parameters=parameters, tokens=job.tokens, seed=job.seed, part=job.part)
+        return Outcome(key=job.key, state="completed", losses=losses, spent_flops=flops, elapsed_s=elapsed_s)
+
+
+def average(job: Job) -> dict[str, float]:
+    """Return the weights of all tokens that `job` draws, whatever their order."""
+    totals: dict[str, float] = {}
+    for share, weights in job.recipe:
+        for name, weight in weights.items():
+            totals[name] = totals.get(name, 0.0) + share * weight
+    return totals

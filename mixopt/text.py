@@ -1,0 +1,66 @@
+"""The text of a search in plain values, prepared once and found again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixopt.config import SearchConfig
+from proxies.corpus import Corpus, CorpusConfig, Part, prepare
+
+PARTS: tuple[Part, ...] = (
+    "search",
+    "proof",
+)  # of evaluation text: what the search looks at, and what only the proof does
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where prepared text and artifacts lie: beside the store."""
+
+    corpora: Path
+    artifacts: Path
+
+    @classmethod
+    def beside(cls, store: str) -> "Folders":
+        """Return the folders beside the file `store`; a database URL has them in the current folder."""
+        parent = Path.cwd() if "://" in store else Path(store).resolve().parent
+        return cls(corpora=parent / "corpora", artifacts=parent / "artifacts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """The prepared corpus in plain values.
+
+    folder: where the token files lie; digest: names the text; evaluation_tokens: tokens evaluated in each part;
+    scored_bytes: for each part, the bytes that the losses of a set are divided by.
+    """
+
+    folder: str
+    digest: str
+    vocabulary: int
+    available_tokens: Mapping[str, int]
+    prepared_tokens: Mapping[str, int]
+    evaluation_tokens: Mapping[str, int]
+    scored_bytes: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Text":
+        """Return what the search needs to know of `corpus`."""
+        parts = {part: corpus.evaluation(part) for part in PARTS}
+        return cls(
+            folder=str(corpus.folder),
+            digest=corpus.digest,
+            vocabulary=corpus.vocabulary,
+            available_tokens={name: domain.available_tokens for name, domain in corpus.domains.items()},
+            prepared_tokens={name: domain.tokens_count for name, domain in corpus.domains.items()},
+            evaluation_tokens={part: sum(len(e.tokens) for e in sets.values()) for part, sets in parts.items()},
+            scored_bytes={part: {n: e.scored_bytes for n, e in sets.items()} for part, sets in parts.items()},
+        )
+
+
+def prepare_corpus(config: SearchConfig, folders: Folders, *, report: Say) -> Corpus:
+    """Return the corpus of `config`, prepared unless it lies there already."""
+    folder = Path(config.corpus.folder) if config.corpus.folder else folders.corpora / config.name
+    return prepare(CorpusConfig.from_plain(config.corpus_plain(), root=config.root), folder, report=report)

@@ -1,0 +1,162 @@
+"""Where proxies are trained: what a worker receives and returns, and workers in this process."""
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from proxies.config import ProxyConfig
+from proxies.corpus import open_corpus
+from proxies.train import Progress, train
+
+PlainRecipe = Sequence[tuple[float, Mapping[str, float]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One trial to train, in plain values: token data and artifacts go by path.
+
+    `key` names the trial; `gold` is the folder for gold-token log-probabilities, None where nobody needs them.
+    `target_tokens` cuts every domain as a run of so many tokens would repeat it; None leaves the domains whole.
+    """
+
+    key: int
+    recipe: PlainRecipe
+    proxy: Mapping[str, object]
+    tokens: int
+    seed: int
+    corpus: str
+    part: str
+    rung: str
+    target_tokens: int | None = None
+    gold: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProgress:
+    """How far a running job is: `tokens` trained, the training `loss` in nats per token."""
+
+    key: int
+    tokens: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended; `lost` means that its worker died, so that the trial may be trained again."""
+
+    key: int
+    state: Literal["completed", "failed", "diverged", "lost"]
+    losses: Mapping[str, float] = field(default_factory=dict)
+    curve: Sequence[tuple[int, float]] = ()
+    epochs: Mapping[str, float] = field(default_factory=dict)
+    spent_flops: float = 0.0
+    elapsed_s: float = 0.0
+    details: Mapping[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Workers(Protocol):
+    """A place to train proxies; it never opens the store."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Queue `job`; returns at once."""
+        ...
+
+    def cancel(self, key: int) -> None:
+        """Stop the job named `key`; nothing more is heard of it."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
+        """Return what happened, as soon as anything did, at the latest after `timeout_s`."""
+        ...
+
+    def clock(self) -> float:
+        """Return the time in seconds that budgets of time are held against."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything that still runs."""
+        ...
+
+
+def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
+    """Train the proxy of `job`; one that fails is an outcome, not a crash of the search."""
+    start = time.perf_counter()
+
+    def forward(progress: Progress) -> None:
+        report(JobProgress(key=job.key, tokens=progress.tokens, loss=progress.loss))
+
+    try:
+        training = train(
+            ProxyConfig.from_plain(job.proxy),
+            open_corpus(Path(job.corpus)),
+            job.recipe,
+            tokens=job.tokens,
+            seed=job.seed,
+            part=job.part,
+            target_tokens=job.target_tokens,
+            gold=None if job.gold is None else Path(job.gold),
+            report=forward,
+        )
+    except Exception as error:  # the edge of a worker: whatever went wrong belongs to the trial
+        text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return Outcome(key=job.key, state="failed", elapsed_s=time.perf_counter() - start, error=text)
+    return Outcome(
+        key=job.key,
+        state="diverged" if training.diverged else "completed",
+        losses=dict(training.losses),
+        curve=tuple(training.curve),
+        epochs=dict(training.epochs),
+        spent_flops=training.flops,
+        elapsed_s=training.elapsed_s,
+        details=dict(training.details),
+        error="the training loss became NaN or rose above its start" if training.diverged else None,
+    )
+
+
+class LocalWorkers:
+    """Workers in this process: one job at a time, trained inside `wait`."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._queue: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        """Queue `job`."""
+        self._queue.append(job)
+
+    def cancel(self, key: int) -> None:
+        """Forget the queued job named `key`."""
+        self._queue = deque(job for job in self._queue if job.key != key)
+
+    def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
+        """Train the oldest job to its end, however long that takes."""
+        if not self._queue:
+            return []
+        return list(self._train(self._queue.popleft()))
+
+    def _train(self, job: Job) -> Iterator[Outcome | JobProgress]:
+        events: list[JobProgress] = []
+        outcome = run_job(job, events.append)
+        yield from events
+        yield outcome
+
+    def clock(self) -> float:
+        """Return the wall clock of this process."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Forget what is queued."""
+        self._queue.clear()

@@ -1,0 +1,99 @@
+"""Every page opens on every kind of store, and says what the store says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from store import Store
+from tests.dashboard.filled_stores import create, fill
+
+APP = str(Path(dashboard.__file__).parent / "app.py")
+PAGES = ("pages/overview.py", "pages/mixtures.py", "pages/trial.py")
+FORTY = {f"a-rather-long-name-of-a-domain-{place:02d}": 1 + place for place in range(40)}
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, store: Path, page: str = PAGES[0], **address: str) -> AppTest:
+    monkeypatch.setattr("sys.argv", ["app.py", "--store", str(store)])
+    app = AppTest.from_file(APP, default_timeout=30)
+    app.query_params.update(address)
+    app.run()
+    if page != PAGES[0]:
+        app.switch_page(page).run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_on_a_finished_search(filled: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    app = opened(monkeypatch, filled, page)
+    assert not app.error
+    assert "quickstart" in app.header[0].value
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_on_forty_domains_with_long_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    fill(tmp_path / "forty.db", domains=FORTY, state="running")
+    assert not opened(monkeypatch, tmp_path / "forty.db", page).error
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_that_a_store_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    Store(tmp_path / "empty.db").close()
+    assert "No search in this store yet" in opened(monkeypatch, tmp_path / "empty.db", page).info[0].value
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_that_a_store_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    app = opened(monkeypatch, tmp_path / "missing.db", page)
+    assert "missing.db" in app.error[0].value
+    assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_on_a_search_without_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    with Store(tmp_path / "new.db") as store:
+        create(store)
+    assert not opened(monkeypatch, tmp_path / "new.db", page).error
+
+
+def test_the_overview_counts_what_the_store_holds(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(monkeypatch, filled)
+    values = {metric.label: (metric.value, metric.delta) for metric in app.metric}
+    assert values["State"][0] == "finished"
+    assert values["Trials done"] == ("43", "1 running, 1 queued, 2 failed")
+    assert values["Beats natural, probability"] == (">99 %", "proof holds")
+    assert app.success[0].value.startswith("the proof holds")
+    assert app.dataframe[0].value["mixture"].tolist()[:2] == ["recommended", "natural"]
+
+
+def test_the_address_opens_a_search_and_a_trial(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(filled) as store:
+        create(store, name="newer")
+    assert opened(monkeypatch, filled).header[0].value == "newer"
+    app = opened(monkeypatch, filled, PAGES[2], search="quickstart")
+    assert app.query_params["search"] == "quickstart"
+    app = app.selectbox(key="trial").set_value(3).run()
+    assert app.header[0].value == "Trial 3 of quickstart"
+    assert app.query_params["trial"] == "3"
+
+
+def test_the_table_of_trials_filters_by_state(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(monkeypatch, filled, PAGES[1])
+    assert len(app.dataframe[0].value) == 47
+    app.multiselect(key="only_state").set_value(["diverged"]).run()
+    assert app.dataframe[0].value["error"].tolist() == ["loss is not a number after 1024 tokens"]
+
+
+def test_the_rung_decides_which_mixtures_are_ranked(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(monkeypatch, filled, PAGES[1])
+    assert app.selectbox(key="rung").options == ["large", "small", "expert"]
+    app.selectbox(key="rung").set_value("small").run()
+    assert not app.exception

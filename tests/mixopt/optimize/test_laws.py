@@ -1,0 +1,51 @@
+"""Laws recover what they generated, and their derivatives are their slopes."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from mixopt.optimize.laws import LAWS, fit
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_derivatives_are_the_slopes_of_the_values(name: str) -> None:
+    rng, law = np.random.default_rng(0), LAWS[name]
+    w, z = rng.dirichlet(np.ones(3), 5), rng.normal(size=(2, 5))
+    theta = law.prior(3)[0] + 0.3 * rng.normal(size=(2, 8))
+    derivatives = law.evaluate(theta, w, z)[1]
+    for p in range(8):
+        step = 1e-6 * np.eye(8)[p]
+        slope = (law.evaluate(theta + step, w, z)[0] - law.evaluate(theta - step, w, z)[0]) / 2e-6
+        assert derivatives[..., p] == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_predicts_what_it_generated(name: str) -> None:
+    rng, law = np.random.default_rng(1), LAWS[name]
+    theta = law.prior(5)[0] + 0.5 * rng.normal(size=(3, 10))
+    theta[:, 1] = 0.0
+    train, test = rng.dirichlet(np.ones(5), 40), rng.dirichlet(np.ones(5), 200)
+    y = law.evaluate(theta, train, np.zeros((3, 40)))[0]
+    found = fit(law, train, np.zeros((3, 40)), y, np.full((3, 40), 1e4))
+    guess, true = (law.evaluate(t, test, np.zeros((3, 200)))[0] for t in (found, theta))
+    assert np.abs(guess - true).max() < 0.05 * true.std()
+
+
+def test_rows_held_out_do_not_matter() -> None:
+    rng, law = np.random.default_rng(2), LAWS["power"]
+    w, y = rng.dirichlet(np.ones(3), 20), rng.normal(size=(1, 20))
+    kept = np.where(np.arange(20) < 15, 10.0, 0.0)[None]
+    spoiled = np.where(kept > 0.0, y, 99.0)
+    a, b = (fit(law, w, np.zeros((1, 20)), values, kept) for values in (y, spoiled))
+    assert a == pytest.approx(b, abs=1e-9)
+
+
+def test_each_law_ranks_what_the_other_generated() -> None:
+    rng = np.random.default_rng(3)
+    train, test = rng.dirichlet(np.ones(5), 40), rng.dirichlet(np.ones(5), 200)
+    for name, other in (("power", "additive"), ("additive", "power")):
+        theta = LAWS[other].prior(5)[0][None] + 0.5 * rng.normal(size=(1, 10))
+        y = LAWS[other].evaluate(theta, train, np.zeros((1, 40)))[0]
+        found = fit(LAWS[name], train, np.zeros((1, 40)), y, np.full((1, 40), 1e2))
+        guess = LAWS[name].evaluate(found, test, np.zeros((1, 200)))[0][0]
+        assert spearmanr(guess, LAWS[other].evaluate(theta, test, np.zeros((1, 200)))[0][0])[0] > 0.97

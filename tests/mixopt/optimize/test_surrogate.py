@@ -1,0 +1,138 @@
+"""The surrogate against the law that made its data."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from mixopt.evidence import Evidence, History
+from mixopt.objective import Objective
+from mixopt.optimize import surrogate
+from mixopt.optimize.encoding import Encoding, groups
+from mixopt.optimize.members import MEMBERS, matern
+from mixopt.optimize.stack import folds, stack_weights
+
+Bench = Callable[..., Any]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_leave_out_errors_are_far_below_the_mean_predictors(bench: Bench, seed: int) -> None:
+    world = bench(seed=seed)
+    model = surrogate.fit(world.evidence(cheap=20, top=6), world.problem)
+    assert model is not None
+    for rung, part in zip(model.rungs, (0.25, 0.5), strict=True):
+        values = world.problem.objective.of_array(rung.table.losses, model.encoding.sets)
+        assert np.sqrt(np.mean(rung.out_of_fold**2)) < part * values.std()
+
+
+@pytest.mark.parametrize(("cheap", "top", "least"), [(12, 0, 0.9), (12, 3, 0.9), (24, 8, 0.93)])
+def test_the_top_rung_is_ranked_from_few_trials(bench: Bench, cheap: int, top: int, least: float) -> None:
+    world = bench()
+    model = surrogate.fit(world.evidence(cheap=cheap, top=top), world.problem)
+    assert model is not None
+    rows = np.random.default_rng(9).dirichlet(np.ones(7), 300)
+    assert spearmanr(model.means(model.encoding.inputs(rows))[-1], world.true(rows))[0] > least
+
+
+def test_standard_deviations_are_of_the_size_of_the_errors(bench: Bench) -> None:
+    ratios = []
+    for seed in range(6):
+        world = bench(seed=seed)
+        model = surrogate.fit(world.evidence(cheap=20, top=6, seed=seed), world.problem)
+        assert model is not None
+        inputs = model.encoding.inputs(np.random.default_rng(9).dirichlet(np.ones(7), 200))
+        errors = model.means(inputs)[-1] - world.true(inputs.weights)
+        ratios.append(np.sqrt(np.mean(errors**2 / model.covariances(inputs)[-1].diagonal())))
+    assert 0.2 < np.mean(ratios) < 1.5
+
+
+def test_noise_is_found_from_replicates(bench: Bench) -> None:
+    world = bench(noise=0.03)
+    rows = [world.observe(i, world.problem.natural, "small", i) for i in range(40)]
+    others = world.evidence(cheap=12, top=0).history.observations
+    model = surrogate.fit(Evidence(history=History(observations=(*others, *rows))), world.problem)
+    assert model is not None
+    expected = 0.03 * np.sqrt(0.5**2 + 2 * 0.25**2)
+    assert model.rungs[0].noise_sd == pytest.approx(expected, rel=0.3)
+
+
+def test_covariances_are_positive_and_small_where_measured(bench: Bench) -> None:
+    world = bench()
+    model = surrogate.fit(world.evidence(cheap=12, top=4), world.problem)
+    assert model is not None
+    measured = model.rungs[-1].table.inputs.weights
+    rows = np.vstack([measured, np.random.default_rng(0).dirichlet(np.ones(7), 20)])
+    for covariance in model.covariances(model.encoding.inputs(rows)):
+        assert np.linalg.eigvalsh(covariance).min() > -1e-10
+    top = model.covariances(model.encoding.inputs(rows))[-1].diagonal()
+    assert top[: len(measured)].mean() < top[len(measured) :].mean()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_few_observations_are_enough_for_a_finite_model(bench: Bench, count: int) -> None:
+    world = bench()
+    found = world.evidence(cheap=5, top=0).history.observations[-count - 4 : -4]
+    for ensemble in (None, world.experts().ensemble):
+        model = surrogate.fit(Evidence(history=History(observations=found), ensemble=ensemble), world.problem)
+        assert model is not None
+        assert model.fallbacks
+        inputs = model.encoding.inputs(np.eye(7))
+        assert np.isfinite(model.means(inputs)).all()
+        assert (model.covariances(inputs)[-1].diagonal() > 0.0).all()
+
+
+def test_the_same_rows_again_and_constant_losses_do_no_harm(bench: Bench) -> None:
+    world = bench()
+    rows = world.evidence(cheap=8, top=2).history.observations
+    flat = tuple(replace(row, losses=dict.fromkeys(row.losses, 2.0)) for row in rows)
+    model = surrogate.fit(Evidence(history=History(observations=flat + flat)), world.problem)
+    assert model is not None
+    assert model.means(model.encoding.inputs(np.eye(7))) == pytest.approx(np.full((2, 7), 2.0), abs=1e-3)
+
+
+def test_nothing_observed_is_no_model(bench: Bench) -> None:
+    assert surrogate.fit(Evidence(), bench().problem) is None
+
+
+def test_the_worst_set_is_an_objective_too(bench: Bench) -> None:
+    world = bench(objective=Objective.worst(["target", "d0", "d1"]))
+    model = surrogate.fit(world.evidence(cheap=20, top=6), world.problem)
+    assert model is not None
+    rows = np.random.default_rng(9).dirichlet(np.ones(7), 300)
+    assert spearmanr(model.means(model.encoding.inputs(rows))[-1], world.true(rows))[0] > 0.85
+
+
+def test_a_set_measured_only_lately_is_left_out_and_the_rest_is_modelled(bench: Bench) -> None:
+    world = bench()
+    rows = world.evidence(cheap=8, top=2).history.observations
+    old = tuple(replace(row, losses={k: v for k, v in row.losses.items() if k != "d6"}) for row in rows[:5])
+    encoding = Encoding.of(Evidence(history=History(observations=(*old, *rows[5:]))), world.problem)
+    assert encoding.sets == ("d0", "d1", "d2", "d3", "d4", "d5", "target")
+
+
+def test_folds_keep_a_mixture_together() -> None:
+    rows = np.random.default_rng(0).dirichlet(np.ones(3), 10)[[0, 1, 2, 0, 3, 4, 0, 5, 6, 7, 8, 9]]
+    held = folds(groups(rows))
+    assert held[0] == held[3] == held[6]
+    assert set(held) == set(range(8))
+
+
+def test_stacking_trusts_the_member_that_is_right() -> None:
+    y = np.random.default_rng(0).normal(size=(2, 50))
+    noise = np.random.default_rng(1).normal(size=(2, 50))
+    shares = stack_weights(np.stack([y + 0.1 * noise, 0.0 * y, y + 2.0 * noise]), y, np.ones_like(y))
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[0] > 0.8
+
+
+def test_the_kernel_is_the_published_one() -> None:
+    r = np.sqrt(5.0) * 0.3 / 0.7
+    value = matern(np.array([[0.0, 0.3]]), np.zeros((1, 2)), 0.7)[0, 0]
+    assert value == pytest.approx((1 + r + r**2 / 3) * np.exp(-r))
+
+
+def test_every_member_needs_fewer_mixtures_than_the_opening_gives() -> None:
+    assert max(entry.least for entry in MEMBERS.values()) <= 12
