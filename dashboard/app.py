@@ -8,14 +8,15 @@ import streamlit as st
 
 from dashboard import choice
 
-PAGES = Path(__file__).parent / "pages"
+# Not "pages": Streamlit would serve a folder of that name by itself to whoever opens a deep link first.
+VIEWS = Path(__file__).parent / "views"
 
 st.set_page_config(page_title="mixopt", layout="wide")
 page = st.navigation(
     [
-        st.Page(PAGES / "overview.py", title="Overview", default=True),
-        st.Page(PAGES / "mixtures.py", title="Mixtures"),
-        st.Page(PAGES / "trial.py", title="Trial"),
+        st.Page(VIEWS / "overview.py", title="Overview", default=True),
+        st.Page(VIEWS / "mixtures.py", title="Mixtures"),
+        st.Page(VIEWS / "trial.py", title="Trial"),
     ]
 )
 choice.sidebar()

@@ -15,6 +15,7 @@ from dashboard import palette, wording
 
 COLUMNS = 4  # small multiples side by side
 MOST_COLORS = 12  # more colours than that nobody tells apart
+EPOCH_TICKS = (0.01, 0.03, 0.1, 0.3, 1, 2, 4, 8, 16, 32, 64, 128)
 LEGEND_WIDTH = 620  # pixels, on a narrow page
 
 
@@ -190,8 +191,11 @@ def epochs(rows: Mapping[str, Sequence[float]], domains: Sequence[str], *, limit
             hovertemplate="%{y}: %{x:.2f} epochs<extra>" + name + "</extra>",
         )  # fmt: skip
     figure.add_vline(x=limit, line={"color": palette.BAD, "dash": "dot", "width": 1.5})
-    figure.update_xaxes(title="epochs", type="log", exponentformat="none", dtick=1, minor={"showgrid": False})
+    figure.update_xaxes(
+        title="epochs", type="log", tickvals=EPOCH_TICKS, ticktext=[f"{tick:g}" for tick in EPOCH_TICKS]
+    )
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1])
+    figure.update_layout(showlegend=True)
     return _framed(figure, height=140 + 26 * len(domains))
 
 

@@ -88,8 +88,7 @@ class SearchFrames:
     seed: int
     created_at: datetime
     updated_at: datetime
-    objective: Mapping[str, float]
-    objective_kind: str
+    objective: Objective
     budget_flops: float
     time_limit_s: float
     target_tokens: float
@@ -166,7 +165,7 @@ def _attempts(attempts: Sequence[Attempt]) -> pd.DataFrame:
 def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str, Any] | None) -> SearchFrames:
     """Return the frames of records: `payload` is that of the latest recommendation, None where there is none."""
     config = search.config
-    objective = config["objective"]
+    objective = Objective.from_plain(config["objective"])
     ladder = tuple(str(rung["name"]) for rung in config["ladder"])
     domains = tuple(search.domains)
     numbers = pd.Index([trial.number for trial in trials], dtype="int64", name="number")
@@ -176,8 +175,7 @@ def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str,
         seed=search.seed,
         created_at=search.created_at,
         updated_at=search.updated_at,
-        objective=dict(objective["weights"]),
-        objective_kind=objective.get("kind", "mean"),
+        objective=objective,
         budget_flops=_number(config.get("budget_flops")),
         time_limit_s=_number(config.get("time_limit_s")),
         target_tokens=_number((config.get("target") or {}).get("tokens")),
@@ -185,7 +183,7 @@ def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str,
         top=ladder[-1],
         domains=domains,
         available_tokens=dict(search.domains),
-        trials=_trials(trials, Objective(objective["weights"], kind=objective.get("kind", "mean")), numbers),
+        trials=_trials(trials, objective, numbers),
         weights=_table([trial.weights for trial in trials], domains, numbers).fillna(0.0),
         epochs=_table([trial.epochs for trial in trials], domains, numbers),
         losses=_table(

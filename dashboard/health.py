@@ -111,9 +111,9 @@ def _recommendation(view: SearchFrames) -> list[Hint]:
             Hint(level="warning", text=f"the recommendation does not come from the usual model: {chosen.fallback}")
         )
     if chosen.holds is False:
-        found.append(Hint(level="warning", text=f"the proof does not hold: {chosen.verdict}"))
+        found.append(Hint(level="warning", text=f"the proof: {chosen.verdict}"))
     elif chosen.holds:
-        found.append(Hint(level="good", text=f"the proof holds: {chosen.verdict}"))
+        found.append(Hint(level="good", text=f"the proof: {chosen.verdict}"))
     elif chosen.beats_natural < SURE:
         sure = wording.percent(chosen.beats_natural)
         text = f"the recommended mixture beats the natural one with a probability of {sure} only"

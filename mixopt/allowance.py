@@ -1,4 +1,4 @@
-"""What a search may still spend: FLOPs charged against the budget, seconds against the time limit, the proof's part kept."""
+"""What a search may still spend: FLOPs against the budget, seconds against the time limit, the proof's part kept."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Allowance:
 
     budget_flops, charged_flops: nominal FLOPs; reserve_flops: kept for proof trials not yet proposed.
     limit_s: None without a time limit; elapsed_s: spent so far; slots: trials that run at once;
-    trial_s: seconds that a trial of each rung takes here, as seen or scaled from another rung (empty: nothing seen yet);
+    trial_s: seconds that a trial of each rung takes here (empty: not known yet);
     pending_s: seconds of work still in flight; reserve_s: seconds of work of the proof.
     """
 
@@ -33,7 +33,10 @@ class Allowance:
         """Return why a trial of `cost_flops` at `fidelity` cannot be paid, in words, or None where it can."""
         left = self.budget_flops - self.charged_flops - self.reserve_flops
         if cost_flops > left:
-            return f"the budget is spent: {max(left, 0.0):.3g} of {self.budget_flops:.3g} FLOPs are left beside the proof's"
+            return (
+                f"the budget is spent: beside the proof's part, {max(left, 0.0):.3g} of {self.budget_flops:.3g} FLOPs "
+                "are left"
+            )
         if self.limit_s is None or fidelity not in self.trial_s:
             return None
         needed = (self.pending_s + self.trial_s[fidelity] + self.reserve_s) / self.slots + MARGIN_S
@@ -46,7 +49,7 @@ class Allowance:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the time limit; without one, until the budget is spent at the speed seen; None before any trial."""
+        """Seconds to the time limit; without one, to the end of the budget at the speed seen (None: no trial yet)."""
         if self.limit_s is not None:
             return max(0.0, self.limit_s - self.elapsed_s)
         if not self.charged_flops or not self.elapsed_s:
@@ -57,7 +60,7 @@ class Allowance:
 def seconds_a_trial(trials: Sequence[Trial], costs: Mapping[str, float]) -> dict[str, float]:
     """Return the median seconds of a trial at each rung of `costs` (FLOPs a trial), once the dearest rung was timed.
 
-    Nothing before that: small models reach far fewer FLOPs a second, so that scaling them up would end a search at once.
+    Nothing before that: small models reach far fewer FLOPs a second; scaling them up would end a search at once.
     An unseen rung's seconds follow from its FLOPs.
     """
     seen: dict[str, list[float]] = {}

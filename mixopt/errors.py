@@ -20,11 +20,11 @@ class ConfigError(MixoptError):
     """The search's file says something that cannot be."""
 
 
-class InvalidMixture(MixoptError, ValueError):  # noqa: N818  # it is the mixture that is wrong
+class InvalidMixture(MixoptError, ValueError):  # it is the mixture that is wrong
     """Weights that are no mixture: negative, not finite, or not summing to one."""
 
 
-class EmptySpace(MixoptError):  # noqa: N818  # it is the space that is empty
+class EmptySpace(MixoptError):  # it is the space that is empty
     """Bounds and constraints that no mixture satisfies."""
 
 

@@ -60,7 +60,7 @@ def proof_proposals(setting: Setting, payload: Mapping[str, object], *, seeds: i
 
 
 def conclude(payload: Mapping[str, object], trials: Sequence[Trial], setting: Setting) -> Payload:
-    """Return the recommendation with its proof; where that fails, the best mixture that was measured takes its place."""
+    """Return the recommendation with its proof; where that fails, with the best that was measured in its place."""
     entries = _entries(payload)
     losses = [_losses(rival, trials, setting) for rival, _ in entries]
     proof = prove([rival for rival, _ in entries], losses, [prediction for _, prediction in entries])
@@ -76,7 +76,7 @@ def proof_size(setting: Setting, seconds: Mapping[str, float], *, slots: int) ->
 
 
 def proof_seeds(setting: Setting, seconds: Mapping[str, float], *, slots: int) -> int:
-    """Return the seeds of the proof: the file's, or fewer where they would take most of the time limit on this machine."""
+    """Return the seeds of the proof: the file's, or fewer where they would take most of the time limit here."""
     proof, limit_s = setting.config.proof, setting.config.time_limit_s
     if not proof:
         return 0

@@ -14,7 +14,7 @@ WAITING = ("queued", "running")
 
 
 def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence, *, part: str) -> NewTrial:
-    """Return the row that claims the run of `proposal`: its content, its charge, and what was known when it was made."""
+    """Return the row that claims the run of `proposal`: its content, its charge, and what was known then."""
     content = setting.content(proposal, part=part)
     return NewTrial(
         purpose=proposal.purpose,
@@ -52,8 +52,14 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
                 )
             )
         elif trial.state in ("failed", "diverged"):
-            kind = "diverged" if trial.state == "diverged" else "failed"
-            failures.append(Failure(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, kind=kind))
+            failures.append(
+                Failure(
+                    trial=trial.number,
+                    mixture=mixture,
+                    fidelity=trial.fidelity,
+                    kind="diverged" if trial.state == "diverged" else "failed",
+                )
+            )
         elif trial.state in WAITING:
             pending.append(Pending(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, seed=seed))
     return History(observations=tuple(observations), failures=tuple(failures), pending=tuple(pending))

@@ -84,13 +84,13 @@ def rivals(problem: Problem, recommended: Mixture, *, wanted: Sequence[str], sin
         "single": Mixture({name: float(name == single) for name in names}),
     }
     merged: list[tuple[list[str], Mixture]] = [(["recommended"], recommended)]
-    for name in candidates:
+    for name, mixture in candidates.items():
         if name not in wanted:
             continue
         label = f"{single} alone" if name == "single" else name
-        twin = next((row for row in merged if row[1].distance(candidates[name]) < SAME), None)
+        twin = next((row for row in merged if row[1].distance(mixture) < SAME), None)
         if twin is None:
-            merged.append(([label], candidates[name]))
+            merged.append(([label], mixture))
         else:
             twin[0].append(label)
     return [Rival(names=tuple(n), mixture=mixture, allowed=mixture in problem.space) for n, mixture in merged]
@@ -110,13 +110,16 @@ def prove(
     failed = _unproven(entries, rows)
     best = _best_measured(rows)
     if not failed:
-        return Proof(rows=rows, holds=True, verdict=_success(rows), best_measured=best)
+        return Proof(rows=rows, holds=True, verdict=_success(entries, rows), best_measured=best)
     verdict = "not proven: " + "; ".join(failed) + f"; best measured: {best}"
     return Proof(rows=rows, holds=False, verdict=verdict, best_measured=best)
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float, float, float] | None:
-    """Return mean, low and high (95 % t interval) of a - b over shared seeds, and P(mean of a < mean of b); None below two."""
+    """Return mean, low and high (95 % t interval) of a - b over shared seeds, and P(a's mean is below b's).
+
+    None with fewer than two shared seeds.
+    """
     seeds = sorted(set(a) & set(b))
     if len(seeds) < 2:
         return None
@@ -157,21 +160,25 @@ def _row(
 
 
 def _unproven(entries: Sequence[Rival], rows: Sequence[Row]) -> list[str]:
-    """Return, in words, every rival against which the recommended mixture's claim does not stand."""
-    found = []
-    for rival, row in zip(entries[1:], rows[1:], strict=True):
-        if row.difference is None or row.difference_low is None or row.difference_high is None:
-            found.append(f"{row.name} has too few finished seeds to compare ({row.seeds})")
-            continue
-        interval = f"{row.difference:+.4f} ({row.difference_low:+.4f} to {row.difference_high:+.4f})"
-        if set(rival.names) & set(MUST_BEAT) and row.difference_low <= 0.0:
-            found.append(f"against {row.name} the gain is within the noise or negative: {interval} bits per byte")
-        elif row.difference_high < 0.0:
-            found.append(f"{row.name} is better: {interval} bits per byte")
-    for name in MUST_BEAT:
-        if name in entries[0].names:
-            found.append(f"the recommended mixture is the {name} one")
-    return found
+    """Return, in words, every allowed rival against which the recommended mixture's claim does not stand."""
+    pairs = zip(entries[1:], rows[1:], strict=True)
+    found = [f"against {row.name} {doubt}" for rival, row in pairs if rival.allowed and (doubt := _doubt(rival, row))]
+    return found + [f"the recommended mixture is the {name} one" for name in MUST_BEAT if name in entries[0].names]
+
+
+def _doubt(rival: Rival, row: Row) -> str | None:
+    """Return why the recommended mixture is not shown to do as well as it must against `rival`; None where it is.
+
+    It must beat natural, uniform and UniMax outside the noise, and not be worse than a single domain outside of it.
+    """
+    if row.difference is None or row.difference_low is None or row.difference_high is None:
+        return f"too few seeds finished to compare ({row.seeds})"
+    interval = f"{row.difference:+.4f} ({row.difference_low:+.4f} to {row.difference_high:+.4f}) bits per byte"
+    if row.difference_high < 0.0:
+        return f"it is worse: {interval}"
+    if set(rival.names) & set(MUST_BEAT) and row.difference_low <= 0.0:
+        return f"the difference is within the noise: {interval}"
+    return None
 
 
 def _best_measured(rows: Sequence[Row]) -> str:
@@ -180,8 +187,9 @@ def _best_measured(rows: Sequence[Row]) -> str:
     return min(measured)[1] if measured else rows[0].name
 
 
-def _success(rows: Sequence[Row]) -> str:
-    gains = [
-        f"{row.name} by {row.difference:.4f}" for row in rows[1:] if row.difference is not None and row.difference > 0
-    ]
-    return "proven: the recommended mixture beats " + ", ".join(gains) + " bits per byte"
+def _success(entries: Sequence[Rival], rows: Sequence[Row]) -> str:
+    pairs = list(zip(entries[1:], rows[1:], strict=True))
+    gains = [f"{row.name} by {row.difference:.4f}" for rival, row in pairs if rival.allowed and row.difference]
+    verdict = "proven: the recommended mixture beats " + ", ".join(gains) + " bits per byte"
+    forbidden = [f"{row.name} ({doubt})" for rival, row in pairs if not rival.allowed and (doubt := _doubt(rival, row))]
+    return verdict + ("; for reference, not beaten but not allowed: " + ", ".join(forbidden) if forbidden else "")

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
@@ -18,9 +19,7 @@ from mixopt.workers import Job, JobProgress, Outcome, run_job
 from proxies.machine import prepare_process
 
 OBJECT_STORE_BYTES = 100 * 2**20  # outcomes are small: token data goes by path
-QUIET = {"log_to_driver": False, "include_dashboard": False, "logging_level": logging.ERROR}
-
-logger = logging.getLogger(__name__)
+init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
 
 
 class RayWorkers:
@@ -94,7 +93,7 @@ def connect(address: str, slots: int | None) -> None:
     """
     if address != "local":
         try:
-            ray.init(address=address, **QUIET)
+            init_quietly(address=address)
         except (ConnectionError, RuntimeError) as error:
             raise WorkerError(
                 f"no Ray cluster answers at {address!r} ({error}); start one or use address: local"
@@ -102,7 +101,7 @@ def connect(address: str, slots: int | None) -> None:
         return
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # else Ray writes one into the home directory
     cpus = slots or os.cpu_count() or 1
-    ray.init(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, **QUIET)
+    init_quietly(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES)
 
 
 def check_resources(job: Job, nodes: list[Mapping[str, float]]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mixopt.config import objective_of
 from mixopt.errors import SearchError
@@ -24,7 +25,11 @@ class RungReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchReport:
-    """One search: its state, cost and rungs, and the recommendation with its proof (None: not yet)."""
+    """One search: its state, cost and rungs, and the recommendation with its proof (None: not yet).
+
+    epochs, target_epochs: passes over each domain of the recommended mixture where it was trained last, and in the
+    target's training (empty: not trained, no target).
+    """
 
     name: str
     state: str
@@ -37,6 +42,7 @@ class SearchReport:
     trials: int
     rungs: tuple[RungReport, ...]
     epochs: Mapping[str, float]
+    target_epochs: Mapping[str, float]
     recommendation: Mapping[str, object] | None
 
     def plain(self) -> dict[str, object]:
@@ -78,6 +84,7 @@ def report(store: Store, name: str) -> SearchReport:
             _rung(fidelity, trials, objective) for fidelity in dict.fromkeys(trial.fidelity for trial in trials)
         ),
         epochs=_epochs(trials, payload),
+        target_epochs=_target_epochs(search, payload),
         recommendation=payload,
     )
 
@@ -154,9 +161,15 @@ def _rung(name: str, trials: Sequence[Trial], objective: Objective) -> RungRepor
     )
 
 
-def _epochs(trials: Sequence[Trial], payload: Mapping[str, object] | None) -> Mapping[str, float]:
-    """Return the passes over every domain that the recommended mixture took where it was trained last."""
+def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None) -> Mapping[str, float]:
     if payload is None:
         return {}
     same = [trial for trial in trials if dict(trial.weights) == payload["mixture"] and trial.state == "completed"]
     return dict(same[-1].epochs) if same else {}
+
+
+def _target_epochs(search: Search, payload: Mapping[str, Any] | None) -> Mapping[str, float]:
+    target = search.config.get("target")
+    if payload is None or target is None:
+        return {}
+    return {n: w * target["tokens"] / search.domains[n] for n, w in payload["mixture"].items()}

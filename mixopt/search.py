@@ -94,14 +94,15 @@ class Driver:
             self.elapsed_before_s += sum(trial.elapsed_s or 0.0 for trial in trials) / self.workers.slots
 
     def _until_idle(self, propose: Callable[[list[Trial], int], list[Proposal]]) -> Iterator[Snapshot]:
-        """Keep every slot busy, and one trial waiting, with what `propose` gives, until it gives nothing and none runs."""
+        """Keep every slot busy, and one trial waiting, until `propose` gives nothing more and none runs."""
         while True:
             trials = self._trials()
+            self._submit(trials)  # what waits starts before anything new is thought about
             room = self.workers.slots + 1 - sum(trial.state in WAITING for trial in trials)
             proposals = propose(trials, room) if room > 0 else []
             if proposals:
                 trials = self._add(proposals, trials)
-            self._submit(trials)
+                self._submit(trials)
             if not self._in_flight:
                 if proposals:  # all of them were trained before, by another search
                     continue
@@ -172,7 +173,8 @@ class Driver:
         seeds = proof_seeds(self.setting, self._seconds(trials), slots=self.workers.slots)
         if seeds < self.setting.config.proof.seeds:
             self._say(
-                f"the proof takes {seeds} seeds, not {self.setting.config.proof.seeds}: this machine has no time for more"
+                f"the proof takes {seeds} seeds, not {self.setting.config.proof.seeds}: "
+                "the time limit has no room for more"
             )
         return proof_proposals(self.setting, self._recommendation(), seeds=seeds)
 
@@ -193,9 +195,9 @@ class Driver:
         return self._trials()
 
     def _submit(self, trials: Sequence[Trial]) -> None:
-        """Hand the workers one trial more than they have slots."""
+        """Hand the workers as many trials as they have slots for."""
         for trial in trials:
-            if len(self._in_flight) > self.workers.slots:
+            if len(self._in_flight) >= self.workers.slots:
                 return
             if trial.state == "queued" and trial.id not in self._in_flight:
                 self.store.start(trial.id, worker=type(self.workers).__name__)

@@ -9,7 +9,7 @@ from mixopt.config import SearchConfig
 from mixopt.evidence import Proposal
 from mixopt.mixture import Mixture, Recipe
 from mixopt.problem import Problem
-from mixopt.text import Text
+from mixopt.text import PARTS, Text
 from mixopt.workers import Job
 from proxies.config import ProxyConfig, trial_flops
 from store import Trial
@@ -105,7 +105,7 @@ class Setting:
             tokens=tokens,
             seed=trial.seed,
             corpus=self.text.folder,
-            part=trial.part,
+            part=next(part for part in PARTS if part == trial.part),
             rung=rung.name,
             target_tokens=self.config.target.tokens if self.config.target else None,
             gold=self.gold(trial),

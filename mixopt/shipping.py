@@ -16,7 +16,7 @@ SOFTWARE = ("mixopt", "torch", "numpy", "ray")
 def export_of(store: Store, name: str) -> Export:
     """Return the recommendation of the search called `name` with its provenance.
 
-    Predictions are of the mixture that the search chose; where its proof failed and another took its place, none is given.
+    Where the proof failed and another mixture took its place, there is no prediction of it.
 
     Raises:
         SearchError: there is no such search, or it has recommended nothing yet.

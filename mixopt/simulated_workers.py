@@ -52,7 +52,7 @@ def simulated_ensemble(config: SearchConfig) -> MixtureLosses:
 
 
 class SimulatedWorkers:
-    """Slots on a virtual clock; jobs start in the order of their submission and end in the order of the law's durations."""
+    """Slots on a virtual clock; jobs start as they were submitted and end as the law's durations have it."""
 
     def __init__(self, config: SearchConfig) -> None:
         self.slots = config.workers.slots or DEFAULT_SLOTS

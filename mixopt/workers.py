@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from proxies.config import ProxyConfig
-from proxies.corpus import open_corpus
+from proxies.corpus import Part, open_corpus
 from proxies.train import Progress, train
 
 PlainRecipe = Sequence[tuple[float, Mapping[str, float]]]
@@ -29,7 +29,7 @@ class Job:
     tokens: int
     seed: int
     corpus: str
-    part: str
+    part: Part
     rung: str
     target_tokens: int | None = None
     gold: str | None = None
@@ -109,7 +109,7 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
             gold=None if job.gold is None else Path(job.gold),
             report=forward,
         )
-    except Exception as error:  # the edge of a worker: whatever went wrong belongs to the trial
+    except Exception as error:  # noqa: BLE001  # the edge of a worker: whatever went wrong belongs to the trial
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Outcome(key=job.key, state="failed", elapsed_s=time.perf_counter() - start, error=text)
     return Outcome(

@@ -50,7 +50,7 @@ class _RMSNorm(torch.autograd.Function):
         y_ND, scale_N1 = ctx.saved_tensors
         g_ND = grads[0]
         shared_N1 = (g_ND * y_ND).mean(-1, keepdim=True, dtype=torch.float32)
-        return torch.addcmul(g_ND.float(), y_ND, shared_N1, value=-1).mul_(scale_N1), None
+        return g_ND.to(torch.float32, copy=True).addcmul_(y_ND.float(), shared_N1, value=-1).mul_(scale_N1), None
 
 
 class _SquaredReLU(torch.autograd.Function):

@@ -1,7 +1,6 @@
 """What this machine's processor is good at, and how a worker process is set up for it."""
 
 import ctypes
-import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,6 @@ def prepare_process(*, threads: int = 1) -> None:
     """Set up a process that only trains: `threads` torch threads, and freed memory kept for the next step."""
     if threads < 1:
         raise ProxyError(f"a worker needs at least one thread, got {threads}")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(threads)
     keep_freed_memory()
 

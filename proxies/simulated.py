@@ -1,4 +1,4 @@
-"""A closed-form mixing law with the semantics of `train`: known optimum, no training, a virtual clock.
+"""A closed-form mixing law in place of training: known optimum, seeded noise, a virtual clock.
 
 Notation: domains i = 1..d, evaluation sets j = 1..m, weights w, affinities t_ji >= 0 (what a token of domain i is worth
 for set j). The loss of set j is floor_j + size(parameters, tokens) * A_j * (eps + sum_i t_ji w_i)^(-alpha_j) + noise:
@@ -168,7 +168,7 @@ class SimulatedLaw:
         target = nonnegative_minimum(damped + penalty, damped @ weights - slope + penalty)
         direction, length = target / target.sum() - weights, 1.0
         while length > 1e-12:
-            trial = weights + length * direction
+            trial: Float64Array = weights + length * direction
             if self._moments(trial, scales, affinities)[0] <= value + 1e-4 * length * float(slope @ direction):
                 return trial
             length /= 2.0
@@ -180,4 +180,5 @@ def _digest(*parts: object) -> int:
 
 
 def _normal(count: int, *parts: object) -> Float64Array:
-    return np.random.default_rng(_digest(*(str(part) for part in parts))).standard_normal(count)
+    drawn: Float64Array = np.random.default_rng(_digest(*(str(part) for part in parts))).standard_normal(count)
+    return drawn

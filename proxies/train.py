@@ -83,6 +83,8 @@ def train(
     trained_s = time.perf_counter() - started
     done = curve[-1][0]
     losses, read = ({}, 0) if diverged else measure(model, corpus, part=part, gold=gold)
+    if not all(math.isfinite(loss) for loss in losses.values()):
+        losses, diverged = {}, True
     return Training(
         losses=losses,
         curve=curve,

@@ -14,7 +14,6 @@ from proxies.errors import ProxyError
 HELP = "Find the mixture of data domains to train a language model on, with evidence."
 DEFAULT_STORE = "mixopt.db"
 COMMANDS = ("run", "show", "browse", "export", "prepare", "validate", "dashboard", "database")
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The search's YAML file.")]
 SearchName = Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name, as `mixopt list` prints it.")]
@@ -32,9 +31,6 @@ def main() -> None:
     try:
         _load()
         app()
-    except KeyboardInterrupt:
-        print("mixopt: stopped; everything that ended is in the store, and the same command goes on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except Exception as error:
         if not _mendable(error):
             raise
@@ -59,6 +55,6 @@ def _terminate(_: int, __: FrameType | None) -> None:
 
 
 def _load() -> None:
-    """Import the module of every command: each adds itself to `app`; what is heavy in one is imported when it is called."""
+    """Import the module of every command: each adds itself to `app`, and imports what is heavy when it is called."""
     for name in COMMANDS:
         import_module(f"mixopt.cli.{name}")

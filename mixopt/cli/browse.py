@@ -2,8 +2,6 @@
 
 import json
 
-from rich.console import Console
-
 from mixopt.cli.app import DEFAULT_STORE, AsJson, StoreLocation, app
 
 EXAMPLES = """
@@ -18,7 +16,7 @@ Examples:
 @app.command("list", epilog=EXAMPLES)
 def list_searches(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List the searches of a store: state, trials, cost, and whether a mixture is recommended and proven."""
-    from mixopt.cli.tables import searches_table
+    from mixopt.cli.tables import searches_table, wide_console
     from mixopt.report import summaries
     from store import Store
 
@@ -27,4 +25,6 @@ def list_searches(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False)
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))
         return
-    Console().print(searches_table(rows) if rows else f"no search in {store} yet; start one with: mixopt run CONFIG")
+    wide_console().print(
+        searches_table(rows) if rows else f"no search in {store} yet; start one with: mixopt run CONFIG"
+    )

@@ -16,7 +16,7 @@ def prepare(config: Config, store: StoreLocation = DEFAULT_STORE, as_json: AsJso
     """Read, tokenize and deduplicate the text of CONFIG, and show what came of it; again, it costs nothing."""
     from rich.console import Console
 
-    from mixopt.cli.tables import text_tables
+    from mixopt.cli.tables import text_tables, wide_console
     from mixopt.config import load
     from mixopt.text import Folders, prepare_corpus
 
@@ -26,4 +26,4 @@ def prepare(config: Config, store: StoreLocation = DEFAULT_STORE, as_json: AsJso
         print(json.dumps(corpus.manifest.to_plain(), indent=2, allow_nan=False))
         return
     for block in text_tables(corpus.manifest):
-        Console().print(block)
+        wide_console().print(block)

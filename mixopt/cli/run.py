@@ -8,6 +8,8 @@ import typer
 
 from mixopt.cli.app import DEFAULT_STORE, AsJson, Config, StoreLocation, app
 
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
 EXAMPLES = """
 Examples:
 
@@ -31,7 +33,11 @@ def run(
     from mixopt.config import load
 
     found = load(config).renamed(name=name, seed=seed)
-    run_search(found, store=store, started_s=started_s)
+    try:
+        run_search(found, store=store, started_s=started_s)
+    except KeyboardInterrupt:
+        print("mixopt: stopped; what has ended is in the store, and the same command goes on", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     from mixopt.cli.show import print_search
 
     print_search(found.name, store=store, as_json=as_json)

@@ -4,7 +4,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mixopt.cli.app import DEFAULT_STORE, AsJson, SearchName, StoreLocation, app
 
@@ -32,7 +31,7 @@ def show(
 
 def print_search(name: str, *, store: str, as_json: bool, trials: bool = False) -> None:
     """Print the search called `name`, for people or for machines."""
-    from mixopt.cli.tables import search_tables, trials_table
+    from mixopt.cli.tables import search_tables, trials_table, wide_console
     from mixopt.report import find, plain_trials, report
     from store import Store
 
@@ -42,7 +41,7 @@ def print_search(name: str, *, store: str, as_json: bool, trials: bool = False) 
             rows = {"trials": plain_trials(ledger, find(ledger, name))} if trials else {}
             print(json.dumps(found.plain() | rows, indent=2, allow_nan=False))
             return
-        console = Console(soft_wrap=False)
+        console = wide_console()
         for block in search_tables(found):
             console.print(block)
         if trials:

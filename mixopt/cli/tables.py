@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +11,14 @@ from mixopt.cli.watch import clock
 from mixopt.report import SearchReport
 from proxies.manifest import Manifest
 
+FILE_WIDTH = 120  # columns where stdout is no terminal
 SHOWN_WEIGHT = 5e-4  # below this a weight prints as 0.0 %
+
+
+def wide_console() -> Console:
+    """Return the console for tables on stdout: as wide as the terminal, or wide enough for a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=FILE_WIDTH, highlight=False)
 
 
 def search_tables(report: SearchReport) -> Iterator[RenderableType]:
@@ -60,28 +67,31 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
         yield Text("no proof: the file asks for none, or the search has not come to it")
         return
     yield _proof(proof)
-    yield Text(
-        "difference: loss of that mixture less the recommended one's, same seeds (95 % t interval); above 0: recommended wins"
-    )
+    yield Text("predicted: on the search's own text. difference: that loss less the recommended mixture's, same seeds.")
     yield Text(proof["verdict"], style="bold green" if proof["holds"] else "bold red")
     if not proof["holds"]:
         yield Text(
-            f"recommended is therefore what measured best among what the constraints allow: {proof['best_measured']}"
+            f"recommended is therefore what measured best of what the constraints allow: {proof['best_measured']}"
         )
 
 
 def _mixture(report: SearchReport, payload: Mapping[str, Any]) -> Table:
     """Return the recommended mixture beside the natural one, with its epochs where it was trained."""
-    natural = next((row["mixture"] for row in payload["rivals"] if "natural" in row["names"]), {})
+    rows = [row["mixture"] for row in payload["rivals"] if "natural" in row["names"]]
+    natural: Mapping[str, float] = rows[0] if rows else {}
     table = Table(title="Recommended mixture", title_justify="left")
     table.add_column("domain")
-    for heading in ("weight", "natural", "epochs at the proxy"):
+    for heading in ("weight", "natural", "epochs at the proxy", "epochs at the target"):
         table.add_column(heading, justify="right")
     for name in report.domains:
         weight = payload["mixture"].get(name, 0.0)
-        epochs = f"{report.epochs[name]:.2f}" if name in report.epochs and weight > 0.0 else "-"
-        table.add_row(name, _percent(weight), _percent(natural[name]) if natural else "-", epochs)
+        passes = (_epochs(report.epochs.get(name)), _epochs(report.target_epochs.get(name)))
+        table.add_row(name, _percent(weight), _percent(natural[name]) if natural else "-", *passes)
     return table
+
+
+def _epochs(epochs: float | None) -> str:
+    return "-" if epochs is None else f"{epochs:.2f}"
 
 
 def _percent(weight: float) -> str:
@@ -89,32 +99,34 @@ def _percent(weight: float) -> str:
 
 
 def _proof(proof: Mapping[str, Any]) -> Table:
-    table = Table(title="Proof: fresh seeds, text the search has not looked at (bits per byte)", title_justify="left")
+    table = Table(
+        title="Proof: fresh seeds, and text that the search has not looked at (bits per byte)", title_justify="left"
+    )
     table.add_column("mixture")
-    for heading in ("predicted (search text)", "measured", "seeds", "difference", "P(beats natural)"):
-        table.add_column(heading, justify="right")
+    for heading in ("predicted (sd)", "measured (se)", "seeds", "difference", "95 % interval", "P < natural"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in proof["rows"]:
         table.add_row(
             row["name"] + ("" if row["allowed"] else " (not allowed)"),
-            _pair(row["predicted_mean"], row["predicted_sd"], "sd"),
-            _pair(row["measured"], row["standard_error"], "se"),
+            _pair(row["predicted_mean"], row["predicted_sd"]),
+            _pair(row["measured"], row["standard_error"]),
             str(row["seeds"]),
-            _difference(row),
+            *_difference(row),
             "-" if row["beats_natural"] is None else f"{row['beats_natural']:.3f}",
         )
     return table
 
 
-def _pair(mean: float | None, spread: float | None, word: str) -> str:
+def _pair(mean: float | None, spread: float | None) -> str:
     if mean is None:
         return "-"
-    return f"{mean:.4f}" if spread is None else f"{mean:.4f} {word} {spread:.4f}"
+    return f"{mean:.4f}" if spread is None else f"{mean:.4f} ({spread:.4f})"
 
 
-def _difference(row: Mapping[str, Any]) -> str:
+def _difference(row: Mapping[str, Any]) -> tuple[str, str]:
     if row["difference"] is None:
-        return "-"
-    return f"{row['difference']:+.4f} ({row['difference_low']:+.4f} to {row['difference_high']:+.4f})"
+        return "-", "-"
+    return f"{row['difference']:+.4f}", f"{row['difference_low']:+.3f} to {row['difference_high']:+.3f}"
 
 
 def trials_table(trials: Sequence[Mapping[str, Any]]) -> Table:

@@ -102,8 +102,8 @@ def status(snapshot: Snapshot) -> str:
     share = allowance.charged_flops / allowance.budget_flops
     left = "" if allowance.left_s is None else f" | at most {clock(allowance.left_s)} left"
     return (
-        f"{snapshot.phase} | {trials} | best {best} | {allowance.charged_flops:.3g} of {allowance.budget_flops:.3g} FLOPs "
-        f"({share:.0%}) | {clock(allowance.elapsed_s)} so far{left}"
+        f"{snapshot.phase} | {trials} | best {best} | {share:.0%} of {allowance.budget_flops:.3g} FLOPs"
+        f" | {clock(allowance.elapsed_s)} so far{left}"
     )
 
 

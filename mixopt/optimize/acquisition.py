@@ -10,9 +10,11 @@ import numpy as np
 from scipy.special import ndtr
 
 from mixopt.optimize.encoding import Array, Inputs
-from mixopt.optimize.surrogate import GUESSED_NOISE, GUESSED_RESIDUAL, LENGTHS, Surrogate, matern
+from mixopt.optimize.members import LENGTHS, matern
+from mixopt.optimize.surrogate import GUESSED_NOISE, GUESSED_RESIDUAL, Surrogate
 from mixopt.problem import Problem
 
+LEAST_VARIANCE = 1e-18  # keeps what is known exactly from dividing by nothing
 NODES = 16  # of the Gauss-Hermite rule over what a trial may show
 
 
@@ -26,7 +28,7 @@ class Belief:
 
     @classmethod
     def of(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs) -> "Belief":
-        """Return the posterior; rungs above the last observed one are expected to agree with it, with a guessed error."""
+        """Return the posterior; a rung never observed is expected to agree with the one below, with a guessed error."""
         means, own = list(surrogate.means(inputs)), list(surrogate.covariances(inputs))
         slopes = [rung.slope for rung in surrogate.rungs]
         noises = [rung.noise_sd**2 for rung in surrogate.rungs]
@@ -65,13 +67,16 @@ class Belief:
         """Return the belief once a pending trial shows what is expected of it: means stay, variances fall."""
         place = rung * self.mean.shape[1] + mixture
         column = self.covariance[:, place]
-        return replace(self, covariance=self.covariance - np.outer(column, column) / (column[place] + self.noise[rung]))
+        return replace(
+            self,
+            covariance=self.covariance - np.outer(column, column) / (column[place] + self.noise[rung] + LEAST_VARIANCE),
+        )
 
     def influence(self, rung: int) -> Array:
-        """Return how a trial moves top means: `B x B`, row i the change in all means a standard deviation of trial i."""
+        """Return how trials move top means, `B x B`: row i the change of all for one standard deviation of trial i."""
         count = self.mean.shape[1]
         own = slice(rung * count, (rung + 1) * count)
-        spread = np.sqrt(np.maximum(self.covariance.diagonal()[own], 0.0) + self.noise[rung])
+        spread = np.sqrt(np.maximum(self.covariance.diagonal()[own], 0.0) + self.noise[rung] + LEAST_VARIANCE)
         moves: Array = self.covariance[own, -count:] / spread[:, None]
         return moves
 
@@ -97,7 +102,8 @@ def knowledge_gradient(belief: Belief, rung: int) -> Array:
     after = np.zeros(len(moves))
     for node, share in zip(nodes, shares, strict=True):
         after += share * (belief.top_mean + node * moves).min(1)
-    return np.maximum(belief.top_mean.min() - after, 0.0)
+    gain: Array = np.maximum(belief.top_mean.min() - after, 0.0)
+    return gain
 
 
 def expected_improvement(belief: Belief, rung: int) -> Array:

@@ -17,7 +17,7 @@ def opening(problem: Problem) -> list[Proposal]:
     """Return the trials that come before any model: the same list for the same problem.
 
     Natural at `natural_seeds` seeds on the cheapest rung (noise, and the reference of every claim), `spread` others
-    there, and natural once on the top rung. Where the space forbids the natural mixture, its nearest allowed one stands in.
+    there, and natural once on the top rung. Where the space forbids natural, the nearest allowed mixture stands in.
     """
     natural, cheap, top = reference(problem), problem.ladder.cheapest.name, problem.ladder.top.name
     repeats = [_proposal(natural, cheap, seed, "natural, for the noise") for seed in range(problem.natural_seeds)]
@@ -29,7 +29,8 @@ def opening(problem: Problem) -> list[Proposal]:
 def missing(evidence: Evidence, wanted: Sequence[Proposal]) -> list[Proposal]:
     """Return those of `wanted` that were never tried: neither observed, pending nor failed."""
     history = evidence.history
-    tried = {(t.mixture, t.fidelity, t.seed) for t in (*history.observations, *history.pending)}
+    tried = {(seen.mixture, seen.fidelity, seen.seed) for seen in history.observations}
+    tried |= {(running.mixture, running.fidelity, running.seed) for running in history.pending}
     failed = {(failure.mixture, failure.fidelity) for failure in history.failures}
     return [p for p in wanted if (p.mixture, p.fidelity, p.seed) not in tried and (p.mixture, p.fidelity) not in failed]
 

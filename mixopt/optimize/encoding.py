@@ -28,7 +28,7 @@ class Inputs:
 
     @property
     def coordinates(self) -> Array:
-        """Square roots of the weights, `B x d`: distances that treat small weights as different, and zero as a point."""
+        """Square roots of the weights, `B x d`: small weights are told apart, and zero is a point."""
         return np.sqrt(self.weights)
 
     def __len__(self) -> int:

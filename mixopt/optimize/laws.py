@@ -1,7 +1,8 @@
 """Parametric mixing laws: mean functions with few parameters, many fitted at once.
 
-Notation: a batch of L problems (evaluation sets, and folds of them) over the same n rows; w weights `n x d`; z a covariate
-`L x n` that every law adds with its own slope b; theta the parameters `L x p`, unbounded, with independent normal priors.
+Notation: a batch of L problems (evaluation sets, and folds of them) over the same n rows; w weights `n x d`; z a
+covariate `L x n` that every law adds with its own slope b; theta the parameters `L x p`, unbounded, with independent
+normal priors.
 Losses are standardised (about 0 in the middle, about 1 wide), so that one prior serves every set.
 """
 
@@ -19,7 +20,7 @@ MISFIT = 0.12  # standardised; what a law misses by itself, beside the noise (re
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """A law: `evaluate(theta, w, z)` returns values `L x n` and derivatives `L x n x p`; `prior(d)` means and sds, `p`."""
+    """A law: `evaluate(theta, w, z)` gives values `L x n` and slopes `L x n x p`; `prior(d)` means and sds, `p`."""
 
     evaluate: Callable[[Array, Array, Array], tuple[Array, Array]]
     prior: Callable[[int], tuple[Array, Array]]
@@ -38,9 +39,9 @@ def power(theta: Array, w: Array, z: Array) -> tuple[Array, Array]:
 
 
 def additive(theta: Array, w: Array, z: Array) -> tuple[Array, Array]:
-    """Saturating benefits: phi + exp(c - sum_i a_i (1 - exp(-(rho w_i)^p))) + b z, theta = (phi, b, c, log rho, log p, log a).
+    """Saturating benefits: phi + exp(c - sum_i a_i (1 - exp(-(rho w_i)^p))) + b z.
 
-    The form of arXiv's DSP and Marin's MARINER laws without harm, one rho and p for all domains.
+    theta = (phi, b, c, log rho, log p, log a): Marin's MARINER law without harm, one rho and p for all domains.
     """
     rate, shape = np.exp(theta[:, 3, None, None]), np.exp(theta[:, 4, None, None])
     logs = np.log(np.maximum(rate * w, 1e-12))

@@ -47,7 +47,7 @@ class Entry:
     needs_covariate: bool = False
 
 
-def constant(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+def constant(_features: Features, y: Array, precision: Array, _which: Indices) -> Fitted:
     """The weighted mean."""
     level = (precision * y).sum(1) / precision.sum(1)
     return lambda at: np.tile(level[:, None], (1, len(at.weights)))

@@ -24,6 +24,8 @@ BOOTSTRAPS = 400
 LEAST_PAIRS = 3  # mixtures below which a rank correlation says nothing
 TRACE = 5e-3  # a weight below this goes, where the model does not miss it
 
+NOTHING = Prediction(mean=float("nan"), sd=float("inf"))  # what is known of a mixture before anything was measured
+
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
@@ -95,13 +97,13 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
 
 
 def predict(evidence: Evidence, problem: Problem, mixtures: Sequence[Mixture]) -> list[Prediction]:
-    """Return what the surrogate says of the objective of `mixtures` at the top rung; there must be observations."""
+    """Return the objective of `mixtures` at the top rung, in or outside of the space; nan if nothing was measured."""
     model = surrogate.fit(evidence, problem)
-    assert model is not None
-    rows = np.array([mixture.array(problem.space.names) for mixture in mixtures])
-    belief = Belief.of(model, problem, model.encoding.inputs(rows))
-    deviations = belief.sd(len(belief.mean) - 1)
-    return [Prediction(mean=float(m), sd=float(sd)) for m, sd in zip(belief.top_mean, deviations, strict=True)]
+    if model is None:
+        return [NOTHING] * len(mixtures)
+    belief = Belief.of(model, problem, model.encoding.inputs(model.encoding.weights(mixtures)))
+    pairs = zip(belief.top_mean, belief.sd(len(belief.mean) - 1), strict=True)
+    return [Prediction(mean=float(mean), sd=float(sd)) for mean, sd in pairs]
 
 
 def choose(
@@ -179,8 +181,14 @@ def _agreement(rung: str, pairs: Array, shared: int, seed: int) -> Agreement:
     draws = [pairs[rng.integers(len(pairs), size=len(pairs))] for _ in range(BOOTSTRAPS)]
     values = np.array([value for draw in draws if not np.isnan(value := spearman(draw))] or [0.0])
     low, high = np.quantile(values, [0.05, 0.95])
+    rho = spearman(pairs)
     return Agreement(
-        rung=rung, spearman=spearman(pairs), low=float(low), high=float(high), mixtures=len(pairs), shared=shared
+        rung=rung,
+        spearman=0.0 if np.isnan(rho) else rho,  # one of the rungs saw no difference: it says nothing of the other
+        low=float(low),
+        high=float(high),
+        mixtures=len(pairs),
+        shared=shared,
     )
 
 
@@ -228,11 +236,10 @@ def _fallback(model: Surrogate, problem: Problem) -> str | None:
 
 
 def _unmeasured(problem: Problem) -> Recommendation:
-    nothing = Prediction(mean=float("nan"), sd=float("inf"))
     return Recommendation(
         mixture=reference(problem),
-        predicted=nothing,
-        natural=nothing,
+        predicted=NOTHING,
+        natural=NOTHING,
         beats_natural=0.5,
         agreement=(),
         fallback="nothing was measured: the natural mixture, or the allowed one nearest to it",

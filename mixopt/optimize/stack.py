@@ -30,4 +30,5 @@ def stack_weights(predictions: Array, y: Array, precision: Array) -> Array:
     gram += EVENNESS * np.median(np.diag(gram)) * np.eye(count)
     penalty = 1e4 * float(np.trace(gram)) + 1e-12
     weights = nonnegative_minimum(gram + penalty, np.full(count, penalty))
-    return weights / weights.sum()
+    shares: Array = weights / weights.sum()
+    return shares

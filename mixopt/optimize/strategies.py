@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixopt.evidence import Evidence, Prediction, Proposal, Strategy
+from mixopt.evidence import Evidence, Prediction, Proposal, Purpose, Strategy
 from mixopt.mixture import Mixture
 from mixopt.optimize import candidates, surrogate
 from mixopt.optimize.acquisition import ACQUISITIONS, Belief
@@ -20,6 +20,7 @@ DRAWN = 96  # candidates from the whole space
 NEAR = 64  # of those around each good mixture, the ones with the best means
 INCUMBENT = 0  # the place of the model's best mixture among the candidates
 FEW_TOPS = 4  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
+ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
 TOP_SHARE = 0.5  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
 
 
@@ -31,6 +32,7 @@ class RandomStrategy:
 
     def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
         """Return `n` fresh mixtures; those of two seeds differ."""
+        del evidence  # nothing is learnt
         rng = np.random.default_rng(seed)
         top = self.problem.ladder.top.name
         return [_search(mixture, top, 0, "drawn at random") for mixture in self.problem.space.sample(n, rng)]
@@ -46,6 +48,7 @@ class FixedStrategy:
 
     def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
         """Return `n` further seeds of the mixture."""
+        del seed  # nothing is drawn
         top = self.problem.ladder.top.name
         first = next_seed(evidence, self.mixture, top)
         return [_search(self.mixture, top, first + k, self.reason, replicate=first + k > 0) for k in range(n)]
@@ -112,14 +115,14 @@ class _Desk:
             taken=list(taken),
             opened=frozenset((p.mixture, p.fidelity) for p in opening(problem)),
         )
-        for trial in [*evidence.history.pending, *taken]:
-            desk._expect(desk._place(trial.mixture), trial.fidelity)
+        for mixture, fidelity in [*((p.mixture, p.fidelity) for p in evidence.history.pending), *desk.proposed]:
+            desk._expect(desk._place(mixture), fidelity)
         return desk
 
     def next(self, gain: Callable[[Belief, int], Array]) -> Proposal:
         """Return the most valuable trial, and count it as done."""
         top = len(self.problem.ladder) - 1
-        if top and not self._trials_of(self.mixtures[INCUMBENT], self.problem.ladder.top.name) and self._few_tops():
+        if top and self._wants_incumbent():
             return self._take(INCUMBENT, top, "the model's best mixture, at the top rung")
         allowed = [top] if self._owes_top() else list(range(top + 1))
         cost = [self.problem.ladder.rungs[rung].cost_flops for rung in allowed]
@@ -164,45 +167,47 @@ class _Desk:
         distances = np.abs(self.rows - mixture.array(self.problem.space.names)).sum(1)
         return int(distances.argmin()) if distances.min() < 1e-3 else None
 
-    def _trials_of(self, mixture: Mixture, fidelity: str) -> int:
-        history = self.evidence.history
-        trials = [*history.observations, *history.failures, *history.pending, *self.taken]
-        return sum(t.fidelity == fidelity and t.mixture.distance(mixture) < 0.02 for t in trials)
+    @property
+    def proposed(self) -> list[tuple[Mixture, str]]:
+        """Mixture and rung of what this call has proposed."""
+        return [(proposal.mixture, proposal.fidelity) for proposal in self.taken]
 
-    def _few_tops(self) -> bool:
-        """Whether the top rung has fewer mixtures than tell whether the cheap ones agree with it."""
-        history, name = self.evidence.history, self.problem.ladder.top.name
-        trials = [*history.observations, *history.failures, *history.pending, *self.taken]
-        return len({t.mixture for t in trials if t.fidelity == name}) < FEW_TOPS
+    @property
+    def tried(self) -> list[tuple[Mixture, str]]:
+        """Mixture and rung of every trial, whatever became of it, this call's included."""
+        history = self.evidence.history
+        seen = [(trial.mixture, trial.fidelity) for trial in history.observations]
+        failed = [(trial.mixture, trial.fidelity) for trial in history.failures]
+        pending = [(trial.mixture, trial.fidelity) for trial in history.pending]
+        return [*seen, *failed, *pending, *self.proposed]
+
+    def _wants_incumbent(self) -> bool:
+        """Whether the top rung has few mixtures yet, and none like the incumbent."""
+        tops = {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
+        return len(tops) < FEW_TOPS and all(m.distance(self.mixtures[INCUMBENT]) > ALIKE for m in tops)
 
     def _owes_top(self) -> bool:
-        """Whether cheap trials after the opening have cost more than their share."""
-        history, ladder = self.evidence.history, self.problem.ladder
-        trials = [*history.observations, *history.failures, *history.pending, *self.taken]
+        """Whether cheap trials after the opening have cost more than their share; experts are not counted."""
+        ladder = self.problem.ladder
         spent = dict.fromkeys((rung.name for rung in ladder), 0.0)
-        for trial in trials:
-            if (
-                trial.fidelity in ladder
-                and (trial.mixture, trial.fidelity) not in self.opened
-                and max(trial.mixture.values()) < 1.0
-            ):
-                spent[trial.fidelity] += ladder[trial.fidelity].cost_flops
+        for mixture, fidelity in self.tried:
+            if fidelity in ladder and (mixture, fidelity) not in self.opened and max(mixture.values()) < 1.0:
+                spent[fidelity] += ladder[fidelity].cost_flops
         top = spent.pop(ladder.top.name)
         return sum(spent.values()) * TOP_SHARE > top * (1.0 - TOP_SHARE)
 
 
 def next_seed(evidence: Evidence, mixture: Mixture, fidelity: str) -> int:
-    """Return the first seed that `mixture` was not tried with at `fidelity`: 0 for all that are new, so that they pair."""
+    """Return the first seed that `mixture` was not tried with at `fidelity`: 0 if it is new, so that all pair."""
     history = evidence.history
-    used = {
-        t.seed for t in (*history.observations, *history.pending) if t.mixture == mixture and t.fidelity == fidelity
-    }
+    used = [o.seed for o in history.observations if o.mixture == mixture and o.fidelity == fidelity]
+    used += [p.seed for p in history.pending if p.mixture == mixture and p.fidelity == fidelity]
     failures = sum(f.mixture == mixture and f.fidelity == fidelity for f in history.failures)
     return max(used, default=-1) + 1 + failures
 
 
 def _gather(problem: Problem, model: Surrogate, first: Array, rng: np.random.Generator) -> Array:
-    """Return candidates, `B x d`: `first`, what was measured, draws of the space, and neighbours of the best of these."""
+    """Return candidates, `B x d`: `first`, what was measured, draws of the space, neighbours of the best of these."""
     drawn = candidates.draw(problem.space, DRAWN, rng)
     measured = measured_rows(model, problem)
     base = candidates.distinct(np.vstack([first, measured, drawn]))
@@ -222,7 +227,7 @@ def _search(
     replicate: bool = False,
     predicted: Mapping[str, Prediction] | None = None,
 ) -> Proposal:
-    purpose = "replicate" if replicate else "search"
+    purpose: Purpose = "replicate" if replicate else "search"
     return Proposal(
         mixture=mixture, fidelity=fidelity, seed=seed, purpose=purpose, reason=reason, predicted=predicted or {}
     )

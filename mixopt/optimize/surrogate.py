@@ -1,9 +1,9 @@
 """The multi-fidelity model of every evaluation set: fit, predict, cross-validate.
 
-Each rung is modelled set by set as a stack of members (`members.py`) weighed by cross-validation; the prediction of the
-rung below is a covariate of the next. The objective is composed from the sets' predictions. What the stack misses of the
-objective is a Gaussian process whose size comes from out-of-fold residuals, so that it is honest about the law's misfit;
-rungs are joined as f_r = b_r f_(r-1) + delta_r (Kennedy and O'Hagan 2000).
+Each rung is modelled set by set as a stack of members (`members.py`) weighed by cross-validation; the prediction of
+the rung below is a covariate of the next. The objective is composed from the sets' predictions. What the stack misses
+of the objective is a Gaussian process whose size comes from out-of-fold residuals, so that it is honest about the
+misfit of laws; rungs are joined as f_r = b_r f_(r-1) + delta_r (Kennedy and O'Hagan 2000).
 
 Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R rungs, M members.
 """
@@ -32,7 +32,7 @@ TAIL = 3.0  # spreads above the middle from which losses count less: a corner's 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Losses of a rung to about 0 in the middle and 1 wide: `center` and `width`, `m`; of objective and experts also."""
+    """Losses of a rung to about 0 in the middle, 1 wide: `center` and `width`, `m`; objective and experts alike."""
 
     center: Array
     width: Array

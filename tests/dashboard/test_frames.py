@@ -43,6 +43,16 @@ def test_reweighing_the_objective_needs_no_training(filled: Path) -> None:
     assert again.trials.loc[8, "objective"] == losses_of(NATURAL, rung="large", seed=1)["assistant"]
 
 
+def test_the_worst_set_can_be_the_objective(filled: Path) -> None:
+    plain = config_of(SEVEN) | {"objective": {"kind": "worst", "weights": {}, "sets": ["topics", "assistant"]}}
+    with Store(filled) as store:
+        search = store.find_search("quickstart")
+        assert search is not None
+        store.revise_search(search.id, config=plain, config_hash="other", note="the worst counts")
+    again = frames.load(str(filled), "quickstart")
+    assert again.trials.loc[8, "objective"] == max(losses_of(NATURAL, rung="large", seed=1).values())
+
+
 def test_a_set_that_joins_the_objective_later_leaves_old_trials_unranked(filled: Path) -> None:
     plain = config_of(SEVEN) | {"objective": {"weights": {"new": 1.0}}}
     with Store(filled) as store:

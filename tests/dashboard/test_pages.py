@@ -12,7 +12,7 @@ from store import Store
 from tests.dashboard.filled_stores import create, fill
 
 APP = str(Path(dashboard.__file__).parent / "app.py")
-PAGES = ("pages/overview.py", "pages/mixtures.py", "pages/trial.py")
+PAGES = ("views/overview.py", "views/mixtures.py", "views/trial.py")
 FORTY = {f"a-rather-long-name-of-a-domain-{place:02d}": 1 + place for place in range(40)}
 
 
@@ -70,7 +70,7 @@ def test_the_overview_counts_what_the_store_holds(filled: Path, monkeypatch: pyt
     assert values["State"][0] == "finished"
     assert values["Trials done"] == ("43", "1 running, 1 queued, 2 failed")
     assert values["Beats natural, probability"] == (">99 %", "proof holds")
-    assert app.success[0].value.startswith("the proof holds")
+    assert app.success[0].value.startswith("the proof: better than natural")
     assert app.dataframe[0].value["mixture"].tolist()[:2] == ["recommended", "natural"]
 
 
@@ -97,3 +97,7 @@ def test_the_rung_decides_which_mixtures_are_ranked(filled: Path, monkeypatch: p
     assert app.selectbox(key="rung").options == ["large", "small", "expert"]
     app.selectbox(key="rung").set_value("small").run()
     assert not app.exception
+
+
+def test_no_folder_beside_the_app_is_one_that_streamlit_serves_by_itself() -> None:
+    assert not (Path(APP).parent / "pages").exists()

@@ -33,7 +33,8 @@ def test_a_clear_gain_is_proven() -> None:
     assert proof.holds
     assert proof.best_measured == "recommended"
     assert proof.rows[1].difference == pytest.approx(0.1)
-    assert proof.rows[0].beats_natural is not None and proof.rows[0].beats_natural > 0.99
+    assert proof.rows[0].beats_natural is not None
+    assert proof.rows[0].beats_natural > 0.99
 
 
 def test_a_gain_within_the_noise_is_not_proven_and_says_against_whom() -> None:
@@ -43,11 +44,26 @@ def test_a_gain_within_the_noise_is_not_proven_and_says_against_whom() -> None:
     assert "natural = uniform" in proof.verdict
 
 
-def test_a_better_single_domain_that_is_forbidden_fails_the_proof_but_is_not_recommended() -> None:
+def test_a_better_single_domain_that_is_forbidden_is_named_and_never_recommended() -> None:
     losses = [{0: 2.0, 1: 2.1, 2: 2.05}, {0: 2.1, 1: 2.21, 2: 2.14}, {0: 1.8, 1: 1.91, 2: 1.84}]
     proof = prove([RECOMMENDED, NATURAL, SINGLE], losses, [GUESS] * 3)
-    assert not proof.holds
+    assert proof.holds
+    assert "not allowed: a alone" in proof.verdict
     assert proof.best_measured == "recommended"
+
+
+def test_a_better_single_domain_that_is_allowed_takes_the_recommendations_place() -> None:
+    losses = [{0: 2.0, 1: 2.1, 2: 2.05}, {0: 2.1, 1: 2.21, 2: 2.14}, {0: 1.8, 1: 1.91, 2: 1.84}]
+    allowed = Rival(names=SINGLE.names, mixture=SINGLE.mixture, allowed=True)
+    proof = prove([RECOMMENDED, NATURAL, allowed], losses, [GUESS] * 3)
+    assert not proof.holds
+    assert proof.best_measured == "a alone"
+
+
+def test_a_single_domain_within_the_noise_does_not_fail_the_proof() -> None:
+    losses = [{0: 2.0, 1: 2.1, 2: 2.05}, {0: 2.1, 1: 2.21, 2: 2.14}, {0: 2.01, 1: 2.09, 2: 2.05}]
+    allowed = Rival(names=SINGLE.names, mixture=SINGLE.mixture, allowed=True)
+    assert prove([RECOMMENDED, NATURAL, allowed], losses, [GUESS] * 3).holds
 
 
 def test_the_best_measured_takes_the_place_of_a_recommendation_that_lost() -> None:

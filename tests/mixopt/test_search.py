@@ -93,7 +93,8 @@ def test_an_interrupted_search_goes_on_where_it_was(store: Store, stop_after: in
     before = {trial.number: trial for trial in trials(store) if trial.state == "completed"}
     finish(config, store)
     after = {trial.number: trial for trial in trials(store)}
-    assert before and all(after[number] == trial for number, trial in before.items())
+    assert before
+    assert all(after[number] == trial for number, trial in before.items())
     assert all(trial.state == "completed" for trial in after.values())
     runs = [trial.run_hash for trial in after.values()]
     assert all(len([a for a in store.attempts(t.id) if a.state == "completed"]) <= 1 for t in after.values())
@@ -111,7 +112,8 @@ def test_a_finished_search_is_not_run_again(store: Store) -> None:
 def test_diverged_trials_are_charged_and_the_search_goes_on(store: Store) -> None:
     finish(changed(**SMALL, simulated=load(CONFIG).resolved()["simulated"] | {"limits": {"web": 0.5}}), store)
     diverged = [trial for trial in trials(store) if trial.state == "diverged"]
-    assert diverged and all(trial.charged_flops > 0 and not trial.losses for trial in diverged)
+    assert diverged
+    assert all(trial.charged_flops > 0 and not trial.losses for trial in diverged)
     assert store.recommendation(store.searches()[0].id) is not None
 
 

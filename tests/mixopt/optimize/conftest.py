@@ -52,10 +52,10 @@ class Bench:
         return Evidence(history=History(observations=(*start.history.observations, *rows)), ensemble=start.ensemble)
 
     def run(self, strategy: Strategy, start: Evidence, *, budget: float) -> Evidence:
-        """Return the evidence after trials of `strategy` for `budget`, each seen before the next two are proposed."""
+        """Return the evidence after trials of `strategy` for `budget`, seen before the next three are proposed."""
         evidence, trial = start, 1_000
         while True:
-            for proposal in strategy.propose(evidence, n=2, seed=trial):
+            for proposal in strategy.propose(evidence, n=3, seed=trial):
                 budget -= self.problem.ladder[proposal.fidelity].cost_flops
                 if budget < 0.0:
                     return evidence
@@ -113,7 +113,7 @@ def build(**wishes: object) -> Bench:
     tokens = {name: int(1e7 * 3.0**-i) for i, name in enumerate(names)}
     space = SearchSpace(
         domains=tuple(Domain(name=n, available_tokens=tokens[n], weight=wish.pinned.get(n)) for n in names),
-        constraints=tuple(LinearConstraint.parse(text, names) for text in wish.constraints),
+        constraints=tuple(part for text in wish.constraints for part in LinearConstraint.parse(text, names)),
     )
     objective = wish.objective or Objective({"target": 0.5, "d1": 0.25, "d2": 0.25})
     problem = Problem(

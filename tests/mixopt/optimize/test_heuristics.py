@@ -3,7 +3,7 @@
 import pytest
 
 from mixopt.errors import ConfigError
-from mixopt.optimize.heuristics import temperature, unimax, uniform
+from mixopt.optimize.heuristics import temperature, uniform, unimax
 
 TOKENS = {"web": 1_000, "code": 100, "law": 10}
 

@@ -28,7 +28,7 @@ def test_a_law_predicts_what_it_generated(name: str) -> None:
     y = law.evaluate(theta, train, np.zeros((3, 40)))[0]
     found = fit(law, train, np.zeros((3, 40)), y, np.full((3, 40), 1e4))
     guess, true = (law.evaluate(t, test, np.zeros((3, 200)))[0] for t in (found, theta))
-    assert np.abs(guess - true).max() < 0.05 * true.std()
+    assert np.sqrt(np.mean((guess - true) ** 2)) < 0.02 * true.std()
 
 
 def test_rows_held_out_do_not_matter() -> None:
@@ -40,12 +40,12 @@ def test_rows_held_out_do_not_matter() -> None:
     assert a == pytest.approx(b, abs=1e-9)
 
 
-def test_each_law_ranks_what_the_other_generated() -> None:
-    rng = np.random.default_rng(3)
-    train, test = rng.dirichlet(np.ones(5), 40), rng.dirichlet(np.ones(5), 200)
-    for name, other in (("power", "additive"), ("additive", "power")):
-        theta = LAWS[other].prior(5)[0][None] + 0.5 * rng.normal(size=(1, 10))
-        y = LAWS[other].evaluate(theta, train, np.zeros((1, 40)))[0]
-        found = fit(LAWS[name], train, np.zeros((1, 40)), y, np.full((1, 40), 1e2))
-        guess = LAWS[name].evaluate(found, test, np.zeros((1, 200)))[0][0]
-        assert spearmanr(guess, LAWS[other].evaluate(theta, test, np.zeros((1, 200)))[0][0])[0] > 0.97
+def test_saturating_benefits_stand_in_for_effective_data() -> None:
+    rng, power, additive = np.random.default_rng(3), LAWS["power"], LAWS["additive"]
+    w = rng.dirichlet(np.ones(5), 240)
+    theta = power.prior(5)[0][None] + 0.5 * rng.normal(size=(1, 10))
+    y = power.evaluate(theta, w, np.zeros((1, 240)))[0]
+    y = (y - y.mean()) / y.std()
+    found = fit(additive, w[:40], np.zeros((1, 40)), y[:, :40], np.full((1, 40), 1e2))
+    guess = additive.evaluate(found, w[40:], np.zeros((1, 200)))[0][0]
+    assert spearmanr(guess, y[0, 40:])[0] > 0.99

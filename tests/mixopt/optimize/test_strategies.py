@@ -103,10 +103,10 @@ def test_the_incumbent_reaches_the_top_rung_soon(bench: Bench) -> None:
     assert len({o.mixture for o in after.history.at("large")}) >= 2
 
 
-@pytest.mark.parametrize(("d", "noise"), [(3, 0.02), (7, 0.01)])
-def test_bayesian_beats_random_and_natural_at_equal_cost(bench: Bench, d: int, noise: float) -> None:
+@pytest.mark.parametrize(("d", "noise", "seeds"), [(3, 0.01, 4), (7, 0.01, 2)])
+def test_bayesian_beats_random_and_natural_at_equal_cost(bench: Bench, d: int, noise: float, seeds: int) -> None:
     regrets = []
-    for seed in range(3):
+    for seed in range(seeds):
         world = bench(d=d, seed=seed, noise=noise)
         start = world.experts()
         chosen = recommend(world.run(STRATEGIES["bayesian"](world.problem), start, budget=62.0), world.problem)
@@ -115,12 +115,12 @@ def test_bayesian_beats_random_and_natural_at_equal_cost(bench: Bench, d: int, n
         rivals.append(min(drawn.history.observations, key=lambda o: world.problem.objective.value(o.losses)).mixture)
         regrets.append([world.regret(mixture) for mixture in (chosen.mixture, *rivals)])
     bayesian, modelled, natural, luckiest = np.mean(regrets, axis=0)
-    assert bayesian < 0.5 * min(natural, luckiest)
-    assert bayesian < modelled
+    assert bayesian < min(modelled, luckiest)
+    assert bayesian < 0.3 * natural
 
 
 def test_a_region_that_diverges_is_left_alone(bench: Bench) -> None:
-    world = bench(d=3, seed=1, objective=None, limits={"d1": 0.35})
+    world = bench(d=3, seed=1, limits={"d1": 0.35})
     after = world.run(STRATEGIES["bayesian"](world.problem), world.experts(), budget=90.0)
     opened = {(p.mixture, p.fidelity) for p in opening(world.problem)}
     later = [f for f in after.history.failures if (f.mixture, f.fidelity) not in opened]

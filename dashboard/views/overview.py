@@ -21,8 +21,7 @@ def page() -> None:
     if view is None:
         return
     st.header(view.name)
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in view.objective.items())
-    st.caption(f"Objective: {view.objective_kind} of {weights}; bits per byte, lower is better. Seed {view.seed}.")
+    st.caption(f"Objective: {_objective(view)}; bits per byte, lower is better. Seed {view.seed}.")
     _metrics(view)
     for hint in health.hints(view, now=datetime.now(UTC)):
         box = {"good": st.success, "note": st.info, "warning": st.warning}[hint.level]
@@ -31,6 +30,12 @@ def page() -> None:
     if view.recommended is not None:
         _recommendation(view, view.recommended)
     _rungs(view)
+
+
+def _objective(view: SearchFrames) -> str:
+    if view.objective.kind == "worst":
+        return "the worst of " + ", ".join(view.objective.sets)
+    return "mean of " + ", ".join(f"{name} ({weight:.3g})" for name, weight in view.objective.weights.items())
 
 
 def _metrics(view: SearchFrames) -> None:
@@ -86,11 +91,12 @@ def _history(view: SearchFrames) -> None:
 def _recommendation(view: SearchFrames, chosen: Recommended) -> None:
     st.subheader("Recommended mixture")
     named = {"recommended": chosen.mixture}
-    named |= {str(row["name"]): row["mixture"] for _, row in chosen.proof.iterrows() if row["name"] != "recommended"}
+    rivals = chosen.proof.iloc[1:]  # the recommended mixture stands first
+    named |= {str(row["name"]): row["mixture"] for _, row in rivals.iterrows()}
     bars = pd.DataFrame(
         [{"label": name, **{d: mixture.get(d, 0.0) for d in view.domains}} for name, mixture in named.items()]
     )
-    bars["objective"] = [chosen.mean, *chosen.proof.loc[chosen.proof["name"] != "recommended", "predicted_mean"]]
+    bars["objective"] = [chosen.mean, *rivals["predicted_mean"]]
     st.caption("Beside each name: the loss predicted at the top rung.")
     st.plotly_chart(figures.mixture_bars(bars, view.domains), key="recommended")
     if chosen.proof.empty:

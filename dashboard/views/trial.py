@@ -80,7 +80,7 @@ def _losses(view: SearchFrames, detail: TrialFrames) -> None:
                 wording.plus_minus(*detail.predicted[name]) if name in detail.predicted else "-"
                 for name in map(str, measured.index)
             ],
-            "in the objective": ["yes" if name in view.objective else "" for name in map(str, measured.index)],
+            "in the objective": ["yes" if name in view.objective.sets else "" for name in map(str, measured.index)],
         }
     )
     st.dataframe(table, hide_index=True, alt="losses, one row an evaluation set")

@@ -1,0 +1,141 @@
+"""The commands in this process: what they print, and how they refuse."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixopt.cli import main
+from mixopt.cli.app import app
+from tests.cli.small_search import write_search
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+QUICKSTART = CONFIGS / "quickstart.yaml"
+
+
+def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["mixopt", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    """The small search's file, to be spoiled."""
+    return write_search(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(CONFIGS.glob("*.yaml")) - set(CONFIGS.glob("*.paths.yaml"))), ids=lambda p: p.name
+)
+def test_every_shipped_search_is_valid(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("validate", str(path), monkeypatch=monkeypatch) == 0
+    assert "valid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name: small\ndomains", "name: small\nbudgett: 3\ndomains", ["budgett", "small.yaml:2"]),
+        ("max_bytes: 2048, excerpt_tokens: 64}\nobjective", "max_bytes: many}\nobjective", ["max_bytes", "many"]),
+        ("weights: {letters: 1, numbers: 1}", "weights: {poems: 1}", ["poems", "letters"]),
+        ("rung: small", "rung: smal", ["smal", "small"]),
+        ("held_out: 0.2}\n  - {name: numbers", "max_weight: 2}\n  - {name: numbers", ["max_weight"]),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_names_the_fault(
+    changed: Path,
+    old: str,
+    new: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = changed.read_text(encoding="utf-8")
+    assert old in text
+    changed.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert call("validate", str(changed), monkeypatch=monkeypatch) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("mixopt: ")
+    assert error.count("\n") == 1
+    assert all(word in error for word in words)
+
+
+def test_caps_that_leave_no_space_say_what_would_open_it(
+    changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = changed.read_text(encoding="utf-8").replace("held_out: 0.2", "held_out: 0.2, max_weight: 0.3")
+    changed.write_text(text, encoding="utf-8")
+    assert call("validate", str(changed), monkeypatch=monkeypatch) == 1
+    assert "0.9" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", "nowhere.yaml", monkeypatch=monkeypatch) == 1
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_a_source_without_files_is_named(
+    changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed.write_text(changed.read_text(encoding="utf-8").replace("numbers/*.txt", "missing/*.txt"), encoding="utf-8")
+    assert call("prepare", str(changed), "--store", str(changed.parent / "s.db"), monkeypatch=monkeypatch) == 1
+    assert "missing/*.txt" in capsys.readouterr().err
+
+
+def test_prepare_prints_what_came_of_the_text(
+    changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        call("prepare", str(changed), "--store", str(changed.parent / "s.db"), "--json", monkeypatch=monkeypatch) == 0
+    )
+    manifest = json.loads(capsys.readouterr().out)
+    assert set(manifest["domains"]) == {"letters", "numbers", "animals"}
+
+
+def test_show_of_a_store_that_is_not_there_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("show", "x", "--store", str(tmp_path / "none.db"), monkeypatch=monkeypatch) == 1
+    assert "none.db" in capsys.readouterr().err
+
+
+def test_a_simulated_search_runs_lists_shows_and_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "s.db")
+    text = (
+        (CONFIGS / "simulated.yaml")
+        .read_text(encoding="utf-8")
+        .replace("budget_flops: 3.0e+14", "budget_flops: 1.6e+14")
+    )
+    config = tmp_path / "simulated.yaml"
+    config.write_text(text, encoding="utf-8")
+    assert call("run", str(config), "--store", store, monkeypatch=monkeypatch) == 0
+    capsys.readouterr()
+    assert call("list", "--store", store, "--json", monkeypatch=monkeypatch) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in listed] == ["simulated"]
+    assert listed[0]["charged_flops"] <= listed[0]["budget_flops"]
+    assert call("show", "simulated", "--trials", "--store", store, monkeypatch=monkeypatch) == 0
+    assert "Proof" in capsys.readouterr().out
+    assert call("show", "simulatd", "--store", store, monkeypatch=monkeypatch) == 1
+    assert "simulated" in capsys.readouterr().err
+    assert call("export", "simulated", "--store", store, "--json", monkeypatch=monkeypatch) == 0
+    files = json.loads(capsys.readouterr().out)
+    domains = json.loads(files["simulated.json"])["domains"]
+    assert sum(domain["weight"] for domain in domains) == pytest.approx(1.0)
+    assert call("export", "simulated", "--store", store, "--to", "megatronn", monkeypatch=monkeypatch) == 1
+    assert "megatron" in capsys.readouterr().err
+
+
+def test_every_command_has_help_and_an_example() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__, command.callback.__name__
+        assert command.epilog is not None
+        assert "mixopt " in command.epilog, command.callback.__name__
