@@ -36,7 +36,7 @@ TRIAL_COLUMNS = {
     "reason": "object",
     "error": "object",
 }
-RUNG_COLUMNS = ("rung", "rho", "low", "high")
+RUNG_COLUMNS = ("rung", "spearman", "low", "high", "mixtures")
 PROOF_COLUMNS = (
     "name",
     "mixture",
@@ -56,7 +56,7 @@ PROOF_COLUMNS = (
 class Recommended:
     """The latest recommendation of a search, and its proof where there is one.
 
-    agreement: one row a cheap rung: Spearman's rho with the top rung and its interval (`rung`, `rho`, `low`, `high`).
+    agreement: one row a cheap rung, how it ranks mixtures: `rung`, `spearman`, `low`, `high`, `mixtures`.
     proof: one row a mixture trained for the proof (`PROOF_COLUMNS`), empty before the proof; losses in bits per byte.
     holds: whether the proof holds; None before the proof.
     """

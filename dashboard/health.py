@@ -119,8 +119,10 @@ def _recommendation(view: SearchFrames) -> list[Hint]:
         text = f"the recommended mixture beats the natural one with a probability of {sure} only"
         found.append(Hint(level="note", text=text))
     for row in chosen.agreement.itertuples():
-        if float(str(row.rho)) < WEAK_AGREEMENT:
-            text = f"rung {row.rung} ranks mixtures unlike {view.top} (rho {row.rho:.2f}): what it says weighs little"
+        if float(str(row.spearman)) < WEAK_AGREEMENT:
+            text = (
+                f"rung {row.rung} ranks mixtures unlike {view.top} (rho {row.spearman:.2f}): what it says weighs little"
+            )
             found.append(Hint(level="note", text=text))
     whole = [name for name, weight in chosen.mixture.items() if weight > 1 - EDGE]
     if whole:

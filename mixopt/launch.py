@@ -25,7 +25,7 @@ def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text
     """Return the search's text, prepared if it is not yet."""
     if config.simulated is not None:
         return simulated_text(config)
-    return Text.of(prepare_corpus(config, folders, report=report))
+    return Text.of(prepare_corpus(config, folders, report=report), config)
 
 
 def start_workers(config: SearchConfig) -> Workers:

@@ -64,11 +64,7 @@ class Setting:
         experts = self.config.experts
         assert experts is not None
         rung = self.config.rung(experts.rung)
-        held = self.text.prepared_tokens[domain]
-        target = self.config.target
-        if target is not None:
-            held = min(held, int(self.text.available_tokens[domain] * rung.tokens / target.tokens))
-        return min(rung.tokens, int(experts.max_passes * held))
+        return min(rung.tokens, int(experts.max_passes * self.text.slice_tokens[rung.name][domain]))
 
     def content(self, proposal: Proposal, *, part: str) -> dict[str, object]:
         """Return all that decides what the trial of `proposal` measures, plain; its hash names the run."""

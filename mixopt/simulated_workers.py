@@ -37,10 +37,16 @@ def simulated_text(config: SearchConfig) -> Text:
         digest="simulated",
         vocabulary=VOCABULARY,
         available_tokens=available,
-        prepared_tokens=available,
+        slice_tokens={rung.name: _slices(config, rung.tokens) for rung in config.rungs},
         evaluation_tokens=dict.fromkeys(PARTS, GOLD_TOKENS * len(config.sets)),
         scored_bytes=dict.fromkeys(PARTS, scored),
     )
+
+
+def _slices(config: SearchConfig, tokens: int) -> dict[str, int]:
+    """Return what simulated epoching would leave of every domain to a proxy trained on `tokens`."""
+    share = 1.0 if config.target is None else tokens / config.target.tokens
+    return {section.name: int((section.available_tokens or 0) * share) for section in config.domains}
 
 
 def simulated_ensemble(config: SearchConfig) -> MixtureLosses:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixopt.config import SearchConfig
+from mixopt.sections import RungSection
+from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, CorpusConfig, Part, prepare
+from proxies.mixing import slice_domains
 
 PARTS: tuple[Part, ...] = (
     "search",
@@ -33,31 +36,50 @@ class Folders:
 class Text:
     """The prepared corpus in plain values.
 
-    folder: where the token files lie; digest: names the text; evaluation_tokens: tokens evaluated in each part;
-    scored_bytes: for each part, the bytes that the losses of a set are divided by.
+    folder: where the token files lie; digest: names the text; slice_tokens: for each rung, the tokens that its trials
+    have of every domain (all that was prepared, or with a target what simulated epoching leaves);
+    evaluation_tokens: tokens evaluated in each part; scored_bytes: for each part, what a set's losses are divided by.
     """
 
     folder: str
     digest: str
     vocabulary: int
     available_tokens: Mapping[str, int]
-    prepared_tokens: Mapping[str, int]
+    slice_tokens: Mapping[str, Mapping[str, int]]
     evaluation_tokens: Mapping[str, int]
     scored_bytes: Mapping[str, Mapping[str, int]]
 
     @classmethod
-    def of(cls, corpus: Corpus) -> "Text":
-        """Return what the search needs to know of `corpus`."""
+    def of(cls, corpus: Corpus, config: SearchConfig) -> "Text":
+        """Return what the search of `config` needs to know of `corpus`.
+
+        Raises:
+            ProxyError: simulated epoching would leave a domain with next to nothing at some rung.
+        """
         parts = {part: corpus.evaluation(part) for part in PARTS}
         return cls(
             folder=str(corpus.folder),
             digest=corpus.digest,
             vocabulary=corpus.vocabulary,
             available_tokens={name: domain.available_tokens for name, domain in corpus.domains.items()},
-            prepared_tokens={name: domain.tokens_count for name, domain in corpus.domains.items()},
+            slice_tokens={rung.name: _slice_tokens(corpus, rung, config) for rung in config.rungs},
             evaluation_tokens={part: sum(len(e.tokens) for e in sets.values()) for part, sets in parts.items()},
             scored_bytes={part: {n: e.scored_bytes for n, e in sets.items()} for part, sets in parts.items()},
         )
+
+
+def _slice_tokens(corpus: Corpus, rung: RungSection, config: SearchConfig) -> dict[str, int]:
+    """Return the tokens of every domain that a trial of `rung` may read."""
+    domains = corpus.domains
+    if config.target is not None:
+        proxy = ProxyConfig.from_plain(rung.proxy)
+        domains = slice_domains(
+            domains,
+            proxy_tokens=rung.tokens,
+            target_tokens=config.target.tokens,
+            sequence_tokens=proxy.sequence_tokens,
+        )
+    return {name: domain.tokens_count for name, domain in domains.items()}
 
 
 def prepare_corpus(config: SearchConfig, folders: Folders, *, report: Say) -> Corpus:

@@ -77,9 +77,19 @@ def _training(name: str, source: Spool, held_out: Mask, parts: Mapping[str, Mapp
     training: Mask = ~held_out & ~np.isin(source.hashes, np.concatenate([np.empty(0, np.uint64), *evaluated]))
     if not training.any():
         raise CorpusError(
-            f"domain {name!r} has {len(source)} documents and none left to train on; give more, or hold out less"
+            f"domain {name!r} has {len(source)} documents and none left to train on: {int(held_out.sum())} are held out"
+            f"{_equal_to(source, parts)}; give more or other text, hold out less, or remove that set"
         )
     return training
+
+
+def _equal_to(source: Spool, parts: Mapping[str, Mapping[str, SetPart]]) -> str:
+    """Return, in words, how many documents of `source` stand in which evaluation set."""
+    counts = {
+        name: sum(int(np.isin(source.hashes, each.source.hashes[each.documents]).sum()) for each in halves.values())
+        for name, halves in parts.items()
+    }
+    return "".join(f", {count} stand in evaluation set {name!r}" for name, count in counts.items() if count)
 
 
 def _texts(domains: Mapping[str, Spool], training: Mapping[str, Mask]) -> Iterator[str]:

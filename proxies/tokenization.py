@@ -136,7 +136,7 @@ class GivenIds:
         """Return the ids, which `content` is already."""
         return content
 
-    def decode(self, ids: Ids) -> bytes:  # noqa: ARG002 - as the protocol has it
+    def decode(self, ids: Ids) -> bytes:
         """Return nothing: the text is not known."""
         return b""
 

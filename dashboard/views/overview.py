@@ -149,7 +149,7 @@ def _rungs(view: SearchFrames) -> None:
 
 
 def _agreements(rows: pd.DataFrame) -> dict[str, str]:
-    return {str(r["rung"]): f"{r['rho']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for _, r in rows.iterrows()}
+    return {str(r["rung"]): f"{r['spearman']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for _, r in rows.iterrows()}
 
 
 page()

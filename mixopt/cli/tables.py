@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mixopt.cli.watch import clock
+from mixopt.cli.durations import clock
 from mixopt.report import SearchReport
 from proxies.manifest import Manifest
 
@@ -58,8 +58,10 @@ def _rungs(report: SearchReport) -> Table:
 def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     proof = payload["proof"]
     for entry in payload["agreement"]:
-        interval = f"90 % interval {entry['low']:.2f} to {entry['high']:.2f}, {entry['mixtures']} mixtures at both"
-        yield Text(f"rung {entry['rung']} ranks mixtures like the top rung: rho {entry['spearman']:.2f} ({interval})")
+        interval = f"90 % interval {entry['low']:.2f} to {entry['high']:.2f}, {entry['mixtures']} mixtures"
+        yield Text(
+            f"rung {entry['rung']} ranks mixtures as the top rung does: rho {entry['spearman']:.2f} ({interval})"
+        )
     if payload["fallback"]:
         yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")
     yield _mixture(report, payload)

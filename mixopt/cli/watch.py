@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mixopt.cli.durations import clock
 from mixopt.search import Snapshot
 
 NEWS_LINES = 8
@@ -105,10 +106,3 @@ def status(snapshot: Snapshot) -> str:
         f"{snapshot.phase} | {trials} | best {best} | {share:.0%} of {allowance.budget_flops:.3g} FLOPs"
         f" | {clock(allowance.elapsed_s)} so far{left}"
     )
-
-
-def clock(seconds: float) -> str:
-    """Return `seconds` as people read them: 75 -> 1:15."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.special import ndtr
 
 from mixopt.optimize.encoding import Array, Inputs
@@ -29,21 +30,19 @@ class Belief:
     @classmethod
     def of(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs) -> "Belief":
         """Return the posterior; a rung never observed is expected to agree with the one below, with a guessed error."""
-        means, own = list(surrogate.means(inputs)), list(surrogate.covariances(inputs))
-        slopes = [rung.slope for rung in surrogate.rungs]
-        noises = [rung.noise_sd**2 for rung in surrogate.rungs]
+        mean, joint = surrogate.posterior(inputs)
         names = [rung.name for rung in surrogate.rungs]
-        width = surrogate.rungs[0].scale.objective_width
+        width, count = surrogate.rungs[0].scale.objective_width, len(inputs)
         guess = (GUESSED_RESIDUAL * width) ** 2 * matern(inputs.coordinates, inputs.coordinates, LENGTHS[1])
-        for place, fidelity in enumerate(problem.ladder):
-            if fidelity.name not in names:
-                source = max(place - 1, 0)
-                means.insert(place, means[source])
-                own.insert(place, own[source] + guess if place else own[source])
-                slopes.insert(place, 1.0)
-                noises.insert(place, (GUESSED_NOISE * width) ** 2)
-                names.insert(place, fidelity.name)
-        return cls(mean=np.array(means), covariance=_joint(own, slopes), noise=np.array(noises))
+        sources: list[int] = []
+        extra, noise = [], []
+        for fidelity in problem.ladder:
+            known = fidelity.name in names
+            sources.append(names.index(fidelity.name) if known else max([0, *sources]))
+            extra.append(np.zeros_like(guess) if known else guess)
+            noise.append(surrogate.rungs[sources[-1]].noise_sd ** 2 if known else (GUESSED_NOISE * width) ** 2)
+        rows = (np.array(sources)[:, None] * count + np.arange(count)).ravel()
+        return cls(mean=mean[sources], covariance=joint[np.ix_(rows, rows)] + block_diag(*extra), noise=np.array(noise))
 
     @property
     def top_mean(self) -> Array:
@@ -79,16 +78,6 @@ class Belief:
         spread = np.sqrt(np.maximum(self.covariance.diagonal()[own], 0.0) + self.noise[rung] + LEAST_VARIANCE)
         moves: Array = self.covariance[own, -count:] / spread[:, None]
         return moves
-
-
-def _joint(own: list[Array], slopes: list[float]) -> Array:
-    """Return the covariance over rungs of f_r = b_r f_(r-1) + delta_r from every rung's own covariance."""
-    blocks = [[own[min(r, s)] * _product(slopes, r, s) for s in range(len(own))] for r in range(len(own))]
-    return np.block(blocks)
-
-
-def _product(slopes: list[float], r: int, s: int) -> float:
-    return float(np.prod(slopes[min(r, s) + 1 : max(r, s) + 1]))
 
 
 def knowledge_gradient(belief: Belief, rung: int) -> Array:

@@ -21,7 +21,7 @@ NEAR = 64  # of those around each good mixture, the ones with the best means
 INCUMBENT = 0  # the place of the model's best mixture among the candidates
 FEW_TOPS = 4  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
 ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
-TOP_SHARE = 0.5  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
+TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 MISFIT = 0.12  # of members, in spreads of the losses
 PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual count as
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
-GUESSED_RESIDUAL = 0.25  # in spreads of the objective; a guess until there are out-of-fold residuals
+GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 
@@ -86,23 +86,29 @@ class Surrogate:
         return predictions
 
     def means(self, inputs: Inputs) -> Array:
-        """Return the predicted objective at every rung, `R x B`, the residual process included."""
-        rows = []
-        for rung, losses in zip(self.rungs, self.sets(inputs), strict=True):
-            kernel = _kernel(rung, inputs.coordinates, rung.table.inputs.coordinates)
-            solved = np.linalg.solve(_gram(rung), rung.left)
-            rows.append(self.objective.of_array(losses, self.encoding.sets) + kernel @ solved)
-        return np.array(rows)
+        """Return the predicted objective at every rung, `R x B`, the residual processes included."""
+        return self.posterior(inputs)[0]
 
     def covariances(self, inputs: Inputs) -> Array:
         """Return the covariance of the objective among mixtures at every rung, `R x B x B`."""
-        result: list[Array] = []
-        for rung in self.rungs:
-            cross = _kernel(rung, inputs.coordinates, rung.table.inputs.coordinates)
-            own = _kernel(rung, inputs.coordinates, inputs.coordinates)
-            own = own - cross @ np.linalg.solve(_gram(rung), cross.T)
-            result.append(own + rung.slope**2 * result[-1] if result else own)
-        return np.array(result)
+        joint, count = self.posterior(inputs)[1], len(inputs)
+        return np.array([joint[k : k + count, k : k + count] for k in range(0, len(joint), count)])
+
+    def posterior(self, inputs: Inputs) -> tuple[Array, Array]:
+        """Return means, `R x B`, and the covariance of all rungs and mixtures, `R B x R B`, rung by rung."""
+        points = [inputs.coordinates, *(rung.table.inputs.coordinates for rung in self.rungs)]
+        starts, stacked = np.cumsum([0, *map(len, points)]), np.vstack(points)
+        total = len(stacked)
+        mean, joint = np.zeros(0), np.zeros((0, 0))
+        for place, rung in enumerate(self.rungs):
+            mean, joint = _raised(mean, joint, rung, stacked)
+            own = place * total + np.arange(starts[place + 1], starts[place + 2])
+            gain = np.linalg.solve(joint[np.ix_(own, own)] + np.diag(rung.row_noise + _jitter(rung)), joint[own]).T
+            mean = mean + gain @ (rung.left - mean[own])
+            joint = joint - gain @ joint[own]
+        kept = (np.arange(len(self.rungs))[:, None] * total + np.arange(len(inputs))).ravel()
+        losses = [self.objective.of_array(losses, self.encoding.sets) for losses in self.sets(inputs)]
+        return np.array(losses) + mean[kept].reshape(len(self.rungs), -1), joint[np.ix_(kept, kept)]
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
@@ -284,13 +290,21 @@ def _rmse(errors: Array, scale: Scale) -> Array:
     return result
 
 
-def _kernel(rung: RungFit, a: Array, b: Array) -> Array:
-    return rung.amplitude**2 * matern(a, b, rung.length)
+def _raised(mean: Array, joint: Array, rung: RungFit, points: Array) -> tuple[Array, Array]:
+    """Return the residuals' means and covariance over `points` of one rung more: f_r = b_r f_(r-1) + delta_r."""
+    total = len(points)
+    own = rung.amplitude**2 * matern(points, points, rung.length)
+    if not len(joint):
+        return np.zeros(total), own
+    cross = rung.slope * joint[-total:]
+    return (
+        np.concatenate([mean, rung.slope * mean[-total:]]),
+        np.block([[joint, cross.T], [cross, rung.slope * cross[:, -total:] + own]]),
+    )
 
 
-def _gram(rung: RungFit) -> Array:
-    points = rung.table.inputs.coordinates
-    return _kernel(rung, points, points) + np.diag(rung.row_noise + 1e-6 * rung.amplitude**2)
+def _jitter(rung: RungFit) -> float:
+    return 1e-6 * rung.amplitude**2
 
 
 def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:

@@ -87,6 +87,19 @@ def test_a_source_without_files_is_named(
     assert "missing/*.txt" in capsys.readouterr().err
 
 
+def test_an_evaluation_set_that_would_empty_a_domain_is_refused_with_both_names(
+    changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = changed.read_text(encoding="utf-8")
+    own = "numbers: {source: {kind: files, paths: [animals/*.txt]}, max_bytes: 100000}"
+    text = text.replace("numbers: {domain: numbers, max_bytes: 2048, excerpt_tokens: 64}", own)
+    changed.write_text(text, encoding="utf-8")
+    assert call("prepare", str(changed), "--store", str(changed.parent / "s.db"), monkeypatch=monkeypatch) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "'animals'" in error
+    assert "'numbers'" in error
+
+
 def test_prepare_prints_what_came_of_the_text(
     changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

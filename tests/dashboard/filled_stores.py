@@ -137,7 +137,7 @@ def recommendation(domains: Mapping[str, int], *, proof: bool = True) -> dict[st
         "predicted": {"mean": 1.55, "sd": 0.02},
         "beats_natural": 0.998,
         "natural": {"mean": 1.70, "sd": 0.02},
-        "agreement": [["small", 0.81, 0.6, 0.93]],
+        "agreement": [{"rung": "small", "spearman": 0.81, "low": 0.6, "high": 0.93, "mixtures": 9, "shared": 7}],
         "fallback": None,
         "proof": {"rows": rows, "holds": True, "verdict": verdict} if proof else None,
     }
