@@ -16,7 +16,7 @@ from store import Trial
 
 SEEDS_A_SEARCH = 10_000  # training seeds of two searches of one file never meet
 UNIMAX_EPOCHS = (
-    4.0  # where the file caps no epochs: what repeated text is still worth nearly as much (arXiv:2305.16264)
+    4.0  # where the file caps no epochs: the usual cap, repeats up to there being worth nearly as much
 )
 EXPERT_FIDELITY = "expert"  # an expert that could not train as its rung does: a fidelity of its own
 

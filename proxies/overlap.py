@@ -1,9 +1,9 @@
 """Training documents that contain evaluation text, by the 13-grams of words that they share.
 
-The practice began with GPT-3 (arXiv:2005.14165): words split at white space, case and punctuation ignored, and a
-13-gram that stands in many training documents is no leak but boilerplate (licence headers, turns of phrase), so it is
-ignored. Here a document that shares any other 13-gram is dropped whole, not cut, and the text compared is what a
-proxy is scored on, of both parts. Token arrays are compared by 50 tokens, since a token is less than a word.
+The usual practice since GPT-3: words split at white space, case and punctuation ignored, and a 13-gram that stands in
+many training documents is no leak but boilerplate (licence headers, turns of phrase), so it is ignored. Here a document
+that shares any other 13-gram is dropped whole, not cut, and the text compared is what a proxy is scored on, in both
+parts. Token arrays are compared by 50 tokens, since a token is less than a word.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,0 +1,60 @@
+"""The README against the program: its commands exist, its example is a search, its options are real."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from mixopt.cli import main
+from mixopt.cli.app import _load, app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def command_tree() -> typer.core.TyperGroup:
+    _load()
+    command = get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return command
+
+
+def test_every_command_is_in_the_readme() -> None:
+    missing = [name for name in command_tree().commands if f"`mixopt {name}" not in README]
+    assert not missing
+
+
+def test_every_command_and_option_that_the_readme_uses_exists() -> None:
+    tree = command_tree()
+    for line in re.findall(r"mixopt ([a-z]+[^\n`]*)", "\n".join(blocks("bash"))):
+        name, *words = line.split()
+        assert name in tree.commands, line
+        known = {flag for option in tree.commands[name].params for flag in option.opts}
+        assert {word for word in words if word.startswith("-")} <= known, line
+
+
+def test_the_readmes_search_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = blocks("yaml")
+    assert examples
+    for text in examples:
+        path = tmp_path / "search.yaml"
+        path.write_text(text, encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["mixopt", "validate", str(path)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert not left.value.code, capsys.readouterr().err
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)", README)) <= targets
