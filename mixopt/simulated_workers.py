@@ -1,16 +1,15 @@
 """Workers on a virtual clock: every job's end is known when it starts, and waiting takes no time."""
 
 from dataclasses import fields
+from pathlib import Path
 
 from mixopt.config import SearchConfig
 from mixopt.errors import ConfigError
-from mixopt.evidence import MixtureLosses
 from mixopt.text import PARTS, Text
-from mixopt.workers import Job, JobProgress, Outcome
+from mixopt.workers import Job, JobProgress, Outcome, outcome_of
 from proxies.config import ProxyConfig
-from proxies.simulated import GOLD_TOKENS, SimulatedLaw
+from proxies.simulated import GOLD_TOKENS, VOCABULARY, SimulatedLaw
 
-VOCABULARY = 256
 DEFAULT_SLOTS = 2
 
 
@@ -47,14 +46,6 @@ def _slices(config: SearchConfig, tokens: int) -> dict[str, int]:
     """Return what simulated epoching would leave of every domain to a proxy trained on `tokens`."""
     share = 1.0 if config.target is None else tokens / config.target.tokens
     return {section.name: int((section.available_tokens or 0) * share) for section in config.domains}
-
-
-def simulated_ensemble(config: SearchConfig) -> MixtureLosses:
-    """Return the ensemble that the law's data experts would make."""
-    assert config.experts is not None
-    rung = config.rung(config.experts.rung)
-    parameters = ProxyConfig.from_plain(rung.proxy).active_parameters(VOCABULARY)
-    return simulated_law(config).ensemble(parameters=parameters, tokens=rung.tokens)
 
 
 class SimulatedWorkers:
@@ -98,34 +89,17 @@ class SimulatedWorkers:
 
     def _start(self) -> None:
         while self._queue and len(self._ends) < self.slots:
-            outcome = self._train(self._queue.pop(0))
+            job = self._queue.pop(0)
+            training = self._law.train(
+                ProxyConfig.from_plain(job.proxy),
+                job.recipe,
+                tokens=job.tokens,
+                seed=job.seed,
+                part=job.part,
+                gold=None if job.gold is None else Path(job.gold),
+            )
+            outcome = outcome_of(job, training)
             end_s = self._now_s + outcome.elapsed_s
             while end_s in self._ends:  # two ends at the same instant still have an order
                 end_s += 1e-9
             self._ends[end_s] = outcome
-
-    def _train(self, job: Job) -> Outcome:
-        """Return the outcome of `job` by the law."""
-        proxy = ProxyConfig.from_plain(job.proxy)
-        parameters, flops = proxy.active_parameters(VOCABULARY), proxy.flops_per_token(VOCABULARY) * job.tokens
-        elapsed_s = self._law.duration_s(flops=flops, recipe=job.recipe, seed=job.seed)
-        weights = average(job)
-        if self._law.diverges(weights):
-            return Outcome(
-                key=job.key,
-                state="diverged",
-                spent_flops=flops,
-                elapsed_s=elapsed_s,
-                error="the training loss rose above its start",
-            )
-        losses = self._law.losses(weights, parameters=parameters, tokens=job.tokens, seed=job.seed, part=job.part)
-        return Outcome(key=job.key, state="completed", losses=losses, spent_flops=flops, elapsed_s=elapsed_s)
-
-
-def average(job: Job) -> dict[str, float]:
-    """Return the weights of all tokens that `job` draws, whatever their order."""
-    totals: dict[str, float] = {}
-    for share, weights in job.recipe:
-        for name, weight in weights.items():
-            totals[name] = totals.get(name, 0.0) + share * weight
-    return totals

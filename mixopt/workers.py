@@ -10,7 +10,8 @@ from typing import Literal, Protocol
 
 from proxies.config import ProxyConfig
 from proxies.corpus import Part, open_corpus
-from proxies.train import Progress, train
+from proxies.train import train
+from proxies.training import Progress, Training
 
 PlainRecipe = Sequence[tuple[float, Mapping[str, float]]]
 
@@ -112,6 +113,11 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
     except Exception as error:  # noqa: BLE001  # the edge of a worker: whatever went wrong belongs to the trial
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Outcome(key=job.key, state="failed", elapsed_s=time.perf_counter() - start, error=text)
+    return outcome_of(job, training)
+
+
+def outcome_of(job: Job, training: Training) -> Outcome:
+    """Return the outcome of a job whose training came to an end."""
     return Outcome(
         key=job.key,
         state="diverged" if training.diverged else "completed",

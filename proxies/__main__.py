@@ -14,7 +14,8 @@ from proxies import machine
 from proxies.config import ProxyConfig
 from proxies.corpus import CorpusConfig, prepare
 from proxies.errors import ProxyError
-from proxies.train import Progress, Training, train
+from proxies.train import train
+from proxies.training import Progress, Training
 
 EXAMPLE = """example of PROXY.yaml:
   corpus:

@@ -11,14 +11,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from proxies.config import ProxyConfig, trial_flops
 from proxies.experts import Ensemble, GoldTokens, nonnegative_minimum
+from proxies.training import Training
 
 Float64Array = NDArray[np.float64]
+Stage = tuple[float, Mapping[str, float]]
 
+VOCABULARY = 256  # of the simulated corpus: bytes
 EPSILON = 0.02  # the worth of no related text at all
 ALPHA = (0.25, 0.6)
 REFERENCE_PARAMETERS = 400_000
@@ -46,6 +51,40 @@ class SimulatedLaw:
     limits: Mapping[str, float] = field(default_factory=dict)
     device_flops: float = 1e11
 
+    def train(
+        self,
+        config: ProxyConfig,
+        recipe: Sequence[Stage],
+        *,
+        tokens: int,
+        seed: int,
+        part: str = "search",
+        gold: Path | None = None,
+    ) -> Training:
+        """Return what `proxies.train.train` would, the law being the corpus; `elapsed_s` is of the virtual clock.
+
+        `gold`: a folder for what a data expert gives to the gold tokens; only a recipe of one domain has that.
+        """
+        weights = average(recipe)
+        parameters, read = config.active_parameters(VOCABULARY), GOLD_TOKENS * len(self.sets)
+        flops = trial_flops(config, tokens=tokens, vocabulary=VOCABULARY, evaluation_tokens=read)
+        diverged = self.diverges(weights)
+        if gold is not None and not diverged:
+            gold.mkdir(parents=True, exist_ok=True)
+            expert = next(name for name, weight in weights.items() if weight == 1.0)
+            for name, logs in self.gold_log_probabilities(expert, parameters=parameters, tokens=tokens).items():
+                np.save(gold / f"{name}.npy", logs)
+        return Training(
+            losses={} if diverged else self.losses(weights, parameters=parameters, tokens=tokens, seed=seed, part=part),
+            curve=(),
+            epochs={},
+            tokens=tokens,
+            flops=flops,
+            elapsed_s=self.duration_s(flops=flops, recipe=recipe, seed=seed),
+            diverged=diverged,
+            details={"device": "simulated"},
+        )
+
     def losses(
         self, weights: Mapping[str, float], *, parameters: int, tokens: int, seed: int, part: str = "search"
     ) -> dict[str, float]:
@@ -67,7 +106,7 @@ class SimulatedLaw:
         """Return whether a training on `weights` stops with no losses."""
         return any(weights.get(name, 0.0) > limit for name, limit in self.limits.items())
 
-    def duration_s(self, *, flops: float, recipe: Sequence[tuple[float, Mapping[str, float]]], seed: int) -> float:
+    def duration_s(self, *, flops: float, recipe: Sequence[Stage], seed: int) -> float:
         """Return the seconds that a training takes on the virtual clock: its FLOPs, more or less a tenth."""
         jitter = _normal(1, self.seed, "clock", seed, *(w for _, weights in recipe for w in weights.values()))[0]
         return flops / self.device_flops * math.exp(0.1 * float(jitter))
@@ -173,6 +212,12 @@ class SimulatedLaw:
                 return trial
             length /= 2.0
         return weights
+
+
+def average(recipe: Sequence[Stage]) -> dict[str, float]:
+    """Return the weights of all tokens that `recipe` draws, whatever their order."""
+    names = dict.fromkeys(name for _, weights in recipe for name in weights)
+    return {name: math.fsum(share * weights.get(name, 0.0) for share, weights in recipe) for name in names}
 
 
 def _digest(*parts: object) -> int:

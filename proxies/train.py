@@ -4,8 +4,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,40 +21,10 @@ from proxies.layers import cross_entropy
 from proxies.mixing import Batches, Stage, slice_domains
 from proxies.model import Decoder
 from proxies.optimizers import OPTIMIZERS, learning_rate
+from proxies.training import Progress, Report, Training
 
 CURVE_POINTS = 20
 LATE_FRACTION = 0.5  # a loss still above the first one after half of the training will not come down; a guess
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a training is: training `loss` in nats per token, the mean since the last progress."""
-
-    tokens: int
-    loss: float
-    elapsed_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What came of a training. `losses` in bits per byte by evaluation set, empty where it diverged.
-
-    curve: (tokens, mean training loss since the last point, nats per token), about 20 points. epochs: passes over each
-    domain's tokens, as sliced. tokens: trained on, whole steps. flops: nominal, training and evaluation.
-    details: precision, device, threads, parameters, tokens_per_s.
-    """
-
-    losses: Mapping[str, float]
-    curve: tuple[tuple[int, float], ...]
-    epochs: Mapping[str, float]
-    tokens: int
-    flops: float
-    elapsed_s: float
-    diverged: bool
-    details: Mapping[str, object]
-
-
-Report = Callable[[Progress], None]
 
 
 def train(

@@ -17,7 +17,7 @@ Examples:
 def list_searches(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List the searches of a store: state, trials, cost, and whether a mixture is recommended and proven."""
     from mixopt.cli.tables import searches_table, wide_console
-    from mixopt.report import summaries
+    from mixopt.search.report import summaries
     from store import Store
 
     with Store(store, read_only=True) as ledger:

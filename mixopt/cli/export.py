@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Write the recommended mixture of SEARCH for a trainer."""
     from mixopt.export import EXPORTERS, read_paths
-    from mixopt.shipping import export_of
+    from mixopt.search.shipping import export_of
     from store import Store
 
     if to not in EXPORTERS:

@@ -6,8 +6,8 @@ from contextlib import closing
 
 from mixopt.cli.watch import watching
 from mixopt.config import SearchConfig
-from mixopt.launch import driver, owner, prepare_text, start_workers
-from mixopt.setting import Setting
+from mixopt.search.launch import driver, owner, prepare_text, start_workers
+from mixopt.search.setting import Setting
 from mixopt.text import Folders
 from store import Store
 

@@ -32,7 +32,7 @@ def show(
 def print_search(name: str, *, store: str, as_json: bool, trials: bool = False) -> None:
     """Print the search called `name`, for people or for machines."""
     from mixopt.cli.tables import search_tables, trials_table, wide_console
-    from mixopt.report import find, plain_trials, report
+    from mixopt.search.report import find, plain_trials, report
     from store import Store
 
     with Store(store, read_only=True) as ledger:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixopt.cli.durations import clock
-from mixopt.report import SearchReport
+from mixopt.search.report import SearchReport
 from proxies.manifest import Manifest
 
 FILE_WIDTH = 120  # columns where stdout is no terminal

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixopt.cli.durations import clock
-from mixopt.search import Snapshot
+from mixopt.search.driver import Snapshot
 
 NEWS_LINES = 8
 STATUS_EVERY_S = 15.0
@@ -101,8 +101,15 @@ def status(snapshot: Snapshot) -> str:
         else f"{snapshot.best[2]:.4f} (trial {snapshot.best[0]}, {snapshot.best[1]})"
     )
     share = allowance.charged_flops / allowance.budget_flops
-    left = "" if allowance.left_s is None else f" | at most {clock(allowance.left_s)} left"
     return (
         f"{snapshot.phase} | {trials} | best {best} | {share:.0%} of {allowance.budget_flops:.3g} FLOPs"
-        f" | {clock(allowance.elapsed_s)} so far{left}"
+        f" | {clock(allowance.elapsed_s)} so far{_left(snapshot)}"
     )
+
+
+def _left(snapshot: Snapshot) -> str:
+    """Return how long it will still take: an estimate once nothing more is proposed, before that the limit."""
+    allowance = snapshot.allowance
+    if snapshot.phase == "proof":
+        return f" | about {clock(allowance.pending_s / allowance.slots)} left"
+    return "" if allowance.left_s is None else f" | at most {clock(allowance.left_s)} left"

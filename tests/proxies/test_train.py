@@ -14,7 +14,8 @@ from proxies.corpus import Corpus, CorpusConfig, prepare
 from proxies.errors import ProxyError
 from proxies.evaluate import bits_per_byte
 from proxies.optimizers import OPTIMIZERS
-from proxies.train import Progress, Training, build, has_diverged, step, train
+from proxies.train import build, has_diverged, step, train
+from proxies.training import Progress, Training
 
 TINY = ProxyConfig(layers=1, width=16, heads=1, sequence_tokens=32, batch_sequences=4, lags=2, learning_rate=0.02)
 ROUTED = ProxyConfig(layers=1, width=16, heads=1, sequence_tokens=32, batch_sequences=4, experts=4, learning_rate=0.02)

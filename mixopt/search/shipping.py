@@ -7,7 +7,7 @@ from mixopt.errors import SearchError
 from mixopt.evidence import Prediction
 from mixopt.export import Export
 from mixopt.mixture import Mixture
-from mixopt.report import find
+from mixopt.search.report import find
 from store import Store
 
 SOFTWARE = ("mixopt", "torch", "numpy", "ray")

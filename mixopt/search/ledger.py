@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixopt.evidence import Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
-from mixopt.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain
+from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain
 from mixopt.workers import Outcome
 from store import Artifact, NewTrial, Store, Trial
 

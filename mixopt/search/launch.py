@@ -2,30 +2,37 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mixopt.config import SearchConfig
 from mixopt.errors import SearchError
 from mixopt.evidence import MixtureLosses
-from mixopt.ledger import gold_folders
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.ray_workers import RayWorkers
-from mixopt.search import LEASE_S, Driver
-from mixopt.setting import Setting
-from mixopt.simulated_workers import SimulatedWorkers, simulated_ensemble, simulated_text
+from mixopt.search.driver import LEASE_S, Driver
+from mixopt.search.ledger import gold_folders
+from mixopt.search.setting import Setting
+from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
 from mixopt.workers import LocalWorkers, Workers
 from proxies.experts import Ensemble
 from store import Search, Store, Trial
 
-FIXED = ("seed", "corpus", "domains", "ladder", "evaluation", "experts", "simulated")
+FIXED = ("seed", "corpus", "evaluation", "target", "ladder", "experts", "simulated")
+FIXED_OF_DOMAINS = ("name", "source", "available_tokens", "held_out")  # their bounds may change
 
 
 def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text:
     """Return the search's text, prepared if it is not yet."""
     if config.simulated is not None:
         return simulated_text(config)
-    return Text.of(prepare_corpus(config, folders, report=report), config)
+    corpus = prepare_corpus(config, folders, report=report)
+    dropped = {name: record.overlapping_documents for name, record in corpus.manifest.domains.items()}
+    if any(dropped.values()):
+        by_domain = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
+        report(f"left out of training, since they contain evaluation text: {by_domain} documents")
+    return Text.of(corpus, config)
 
 
 def start_workers(config: SearchConfig) -> Workers:
@@ -55,7 +62,8 @@ def open_search(store: Store, setting: Setting) -> Search:
             corpus={"digest": setting.text.digest, "folder": setting.text.folder},
             domains=dict(setting.text.available_tokens),
         )
-    changed = [key for key in FIXED if found.config.get(key) != plain.get(key)]
+    before, now = fixed(found.config), fixed(plain)
+    changed = [key for key in now if before[key] != now[key]]
     if found.corpus["digest"] != setting.text.digest:
         changed.append("the prepared text")
     if changed:
@@ -66,6 +74,12 @@ def open_search(store: Store, setting: Setting) -> Search:
     if found.config_hash != digest:
         store.revise_search(found.id, config=plain, config_hash=digest, note="the file changed")
     return found
+
+
+def fixed(config: Mapping[str, Any]) -> dict[str, object]:
+    """Return what may not change of a search that has begun: what its trials were trained and measured on."""
+    domains = [{key: domain[key] for key in FIXED_OF_DOMAINS} for domain in config["domains"]]
+    return {key: config[key] for key in FIXED} | {"domains": domains}
 
 
 def driver(setting: Setting, *, store: Store, workers: Workers, elapsed_s: float) -> Driver:
@@ -99,8 +113,6 @@ def ensemble_of(setting: Setting, store: Store) -> Callable[[Sequence[Trial]], M
     def ensemble(trials: Sequence[Trial]) -> MixtureLosses | None:
         if setting.config.experts is None:
             return None
-        if setting.config.simulated is not None:
-            return simulated_ensemble(setting.config)
         folders = gold_folders(store, trials, setting)
         return None if folders is None else Ensemble.load(folders, setting.text.scored_bytes["search"])
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from mixopt.evidence import Evidence, Prediction, Proposal
 from mixopt.mixture import Mixture
 from mixopt.optimize.recommend import predict, recommend
-from mixopt.proof import Proof, Rival, prove, rivals
-from mixopt.setting import SEEDS_A_SEARCH, Setting
+from mixopt.search.proof import Proof, Rival, prove, rivals
+from mixopt.search.setting import SEEDS_A_SEARCH, Setting
 from store import Trial
 
 PROOF_SHARE = 0.5  # of the time limit, at most, before the proof gives up seeds for the sake of the search

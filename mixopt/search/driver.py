@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mixopt.allowance import Allowance, seconds_a_trial
 from mixopt.errors import SearchError
 from mixopt.evidence import Evidence, MixtureLosses, Proposal, Strategy
-from mixopt.finish import conclude, decide, proof_proposals, proof_seeds, proof_size
-from mixopt.ledger import WAITING, new_trial, read_evidence, record
 from mixopt.mixture import Mixture
-from mixopt.setting import EXPERT_FIDELITY, Setting
+from mixopt.search.allowance import Allowance, seconds_a_trial
+from mixopt.search.finish import conclude, decide, proof_proposals, proof_seeds, proof_size
+from mixopt.search.ledger import WAITING, new_trial, read_evidence, record
+from mixopt.search.setting import EXPERT_FIDELITY, Setting
 from mixopt.workers import JobProgress, Outcome, Workers
 from store import Search, Store, Trial
 

@@ -15,9 +15,7 @@ from proxies.config import ProxyConfig, trial_flops
 from store import Trial
 
 SEEDS_A_SEARCH = 10_000  # training seeds of two searches of one file never meet
-UNIMAX_EPOCHS = (
-    4.0  # where the file caps no epochs: the usual cap, repeats up to there being worth nearly as much
-)
+UNIMAX_EPOCHS = 4.0  # where the file caps no epochs: the usual cap, repeats up to there being worth nearly as much
 EXPERT_FIDELITY = "expert"  # an expert that could not train as its rung does: a fidelity of its own
 
 

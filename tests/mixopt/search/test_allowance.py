@@ -1,6 +1,6 @@
 """What may still be spent, by hand arithmetic."""
 
-from mixopt.allowance import Allowance
+from mixopt.search.allowance import Allowance
 
 
 def allowance(*, charged_flops: float = 0.0, elapsed_s: float = 0.0, limit_s: float | None = 100.0) -> Allowance:

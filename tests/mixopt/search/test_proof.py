@@ -4,7 +4,7 @@ import pytest
 
 from mixopt.evidence import Prediction
 from mixopt.mixture import Mixture
-from mixopt.proof import Rival, paired, prove
+from mixopt.search.proof import Rival, paired, prove
 
 GUESS = Prediction(mean=2.0, sd=0.1)
 RECOMMENDED = Rival(names=("recommended",), mixture=Mixture({"a": 0.6, "b": 0.4}), allowed=True)

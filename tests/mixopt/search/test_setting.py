@@ -6,9 +6,9 @@ import pytest
 
 from mixopt.config import SearchConfig, load
 from mixopt.evidence import Proposal
-from mixopt.launch import prepare_text
 from mixopt.mixture import Mixture
-from mixopt.setting import Setting, content_hash
+from mixopt.search.launch import prepare_text
+from mixopt.search.setting import Setting, content_hash
 from mixopt.text import Folders
 from proxies.config import ProxyConfig
 from proxies.errors import ProxyError

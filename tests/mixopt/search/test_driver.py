@@ -7,15 +7,15 @@ import pytest
 
 from mixopt.config import SearchConfig, load
 from mixopt.errors import SearchError
-from mixopt.launch import driver, owner, prepare_text, start_workers
 from mixopt.mixture import Mixture
-from mixopt.search import Driver
-from mixopt.setting import Setting
+from mixopt.search.driver import Driver
+from mixopt.search.launch import driver, owner, prepare_text, start_workers
+from mixopt.search.setting import Setting
 from mixopt.text import Folders
 from mixopt.workers import Job, JobProgress, Outcome
 from store import LeaseHeld, Store, Trial
 
-CONFIG = Path(__file__).parents[2] / "configs" / "simulated.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "simulated.yaml"
 
 
 def changed(**sections: object) -> SearchConfig:
@@ -27,7 +27,8 @@ SMALL = {"budget_flops": 1.2e14, "strategy": {"name": "random"}, "proof": {"seed
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.chdir(tmp_path)  # artifacts lie beside the store
     with Store(tmp_path / "mixopt.db") as opened:
         yield opened
 
@@ -189,7 +190,10 @@ def test_another_ladder_is_refused_and_another_budget_recorded(store: Store) -> 
     with pytest.raises(SearchError, match="ladder"):
         begin(changed(**SMALL, ladder=ladder[1:], experts={"rung": "large"}), store)
     begin(changed(**SMALL | {"budget_flops": 2e14}), store)
-    assert len(store.revisions(store.searches()[0].id)) == 2
+    domains = load(CONFIG).resolved()["domains"]
+    assert isinstance(domains, list)
+    begin(changed(**SMALL, domains=[domains[0] | {"min_weight": 0.1}, *domains[1:]]), store)
+    assert len(store.revisions(store.searches()[0].id)) == 3
 
 
 def test_the_same_runs_are_not_trained_twice_across_searches(store: Store) -> None:
