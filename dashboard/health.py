@@ -111,18 +111,17 @@ def _recommendation(view: SearchFrames) -> list[Hint]:
             Hint(level="warning", text=f"the recommendation does not come from the usual model: {chosen.fallback}")
         )
     if chosen.holds is False:
-        found.append(Hint(level="warning", text=f"the proof: {chosen.verdict}"))
+        found.append(Hint(level="warning", text=chosen.verdict))
     elif chosen.holds:
-        found.append(Hint(level="good", text=f"the proof: {chosen.verdict}"))
+        found.append(Hint(level="good", text=chosen.verdict))
     elif chosen.beats_natural < SURE:
         sure = wording.percent(chosen.beats_natural)
         text = f"the recommended mixture beats the natural one with a probability of {sure} only"
         found.append(Hint(level="note", text=text))
     for row in chosen.agreement.itertuples():
         if float(str(row.spearman)) < WEAK_AGREEMENT:
-            text = (
-                f"rung {row.rung} ranks mixtures unlike {view.top} (rho {row.spearman:.2f}): what it says weighs little"
-            )
+            interval = f"rho {row.spearman:.2f}, {row.low:.2f} to {row.high:.2f}"
+            text = f"rung {row.rung} hardly ranks the best mixtures as rung {view.top} does ({interval})"
             found.append(Hint(level="note", text=text))
     whole = [name for name, weight in chosen.mixture.items() if weight > 1 - EDGE]
     if whole:

@@ -1,6 +1,7 @@
 """`mixopt dashboard`: the search in a browser."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mixopt.cli.app import DEFAULT_STORE, StoreLocation, app, fail
+from mixopt.cli.app import DEFAULT_STORE, AsJson, StoreLocation, app, fail
 
 EXAMPLES = """
 Examples:
@@ -26,6 +27,7 @@ def dashboard(
     host: Annotated[
         str, typer.Option(help="Address to listen on; anyone who reaches it can read the store.")
     ] = "127.0.0.1",
+    as_json: AsJson = False,
 ) -> None:
     """Open the searches of a store in the browser, read-only; Ctrl-C ends it."""
     from store import Store
@@ -34,6 +36,8 @@ def dashboard(
     spec = importlib.util.find_spec("dashboard")
     if spec is None or spec.origin is None:
         fail("the dashboard package is not installed; install mixopt whole")
+    if as_json:
+        print(json.dumps({"url": f"http://{host}:{port}", "store": store}), flush=True)
     script = Path(spec.origin).with_name("app.py")
     options = {
         "server.address": host,

@@ -70,7 +70,7 @@ def test_the_overview_counts_what_the_store_holds(filled: Path, monkeypatch: pyt
     assert values["State"][0] == "finished"
     assert values["Trials done"] == ("43", "1 running, 1 queued, 2 failed")
     assert values["Beats natural, probability"] == (">99 %", "proof holds")
-    assert app.success[0].value.startswith("the proof: better than natural")
+    assert app.success[0].value.startswith("better than natural")
     assert app.dataframe[0].value["mixture"].tolist()[:2] == ["recommended", "natural"]
 
 
