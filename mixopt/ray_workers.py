@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from math import ceil, inf
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
@@ -23,13 +24,15 @@ init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, l
 
 
 class RayWorkers:
-    """Tasks on a Ray cluster, a slot for every `cpus` of the rungs; a cluster of its own where `address` is "local"."""
+    """Tasks on a Ray cluster; a cluster of its own where `address` is "local".
 
-    def __init__(self, *, address: str, slots: int | None) -> None:
+    cpus, gpus: what the dearest job occupies. slots: jobs at a time; None is as many as the cluster has room for.
+    """
+
+    def __init__(self, *, address: str, slots: int | None, cpus: float, gpus: float) -> None:
         self._generators: dict[ObjectRefGenerator, Job] = {}
-        connect(address, slots)
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        self.slots = slots or max(1, cpus)
+        connect(address, None if slots is None else ceil(slots * cpus))
+        self.slots = slots or room(ray.cluster_resources(), cpus=cpus, gpus=gpus)
         self._warm = [_warm.options(num_cpus=1).remote() for _ in range(self.slots)]
 
     def submit(self, job: Job) -> None:
@@ -85,11 +88,17 @@ class RayWorkers:
         ray.shutdown()
 
 
-def connect(address: str, slots: int | None) -> None:
-    """Join the Ray cluster at `address`, or start one on this machine for "local".
+def room(resources: Mapping[str, float], *, cpus: float, gpus: float) -> int:
+    """Return how many jobs of `cpus` and `gpus` fit into `resources`, at least one."""
+    by_gpus = resources.get("GPU", 0.0) / gpus if gpus else inf
+    return max(1, int(min(resources.get("CPU", 0.0) / cpus, by_gpus)))
+
+
+def connect(address: str, cpus: int | None) -> None:
+    """Join the Ray cluster at `address`, or start one of `cpus` (None: all of them) on this machine for "local".
 
     Raises:
-        WorkerError: no cluster answers at `address`.
+        WorkerError: no cluster answers at `address`, or none could be started.
     """
     if address != "local":
         try:
@@ -100,8 +109,10 @@ def connect(address: str, slots: int | None) -> None:
             ) from error
         return
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # else Ray writes one into the home directory
-    cpus = slots or os.cpu_count() or 1
-    init_quietly(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES)
+    try:
+        init_quietly(address="local", num_cpus=cpus or os.cpu_count() or 1, object_store_memory=OBJECT_STORE_BYTES)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        raise WorkerError(f"Ray did not start on this machine ({error}); use workers: {{kind: local}}") from error
 
 
 def check_resources(job: Job, nodes: list[Mapping[str, float]]) -> None:

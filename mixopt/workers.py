@@ -21,7 +21,7 @@ class Job:
     """One trial to train, in plain values: token data and artifacts go by path.
 
     `key` names the trial; `gold` is the folder for gold-token log-probabilities, None where nobody needs them.
-    `target_tokens` cuts every domain as a run of so many tokens would repeat it; None leaves the domains whole.
+    `target_tokens` cuts every domain to the share that `slice_tokens` (the rung's) are of them; None leaves it whole.
     """
 
     key: int
@@ -32,6 +32,7 @@ class Job:
     corpus: str
     part: Part
     rung: str
+    slice_tokens: int
     target_tokens: int | None = None
     gold: str | None = None
     cpus: float = 1.0
@@ -107,6 +108,7 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
             seed=job.seed,
             part=job.part,
             target_tokens=job.target_tokens,
+            slice_tokens=job.slice_tokens,
             gold=None if job.gold is None else Path(job.gold),
             report=forward,
         )
@@ -127,7 +129,7 @@ def outcome_of(job: Job, training: Training) -> Outcome:
         spent_flops=training.flops,
         elapsed_s=training.elapsed_s,
         details=dict(training.details),
-        error="the training loss became NaN or rose above its start" if training.diverged else None,
+        error="the training loss became NaN or stayed above blind guessing" if training.diverged else None,
     )
 
 

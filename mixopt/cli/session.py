@@ -6,7 +6,7 @@ from contextlib import closing
 
 from mixopt.cli.watch import watching
 from mixopt.config import SearchConfig
-from mixopt.search.launch import driver, owner, prepare_text, start_workers
+from mixopt.search.launch import driving, prepare_text, start_workers
 from mixopt.search.setting import Setting
 from mixopt.text import Folders
 from store import Store
@@ -21,12 +21,7 @@ def run_search(config: SearchConfig, *, store: str, started_s: float) -> None:
         setting = Setting.of(config, text, artifacts=str(folders.artifacts))
         with closing(workers_to_be.result()) as workers:
             view.line(f"{len(setting.names)} domains, {workers.slots} workers, store {store}")
-            drive = driver(setting, store=ledger, workers=workers, elapsed_s=time.monotonic() - started_s)
-            try:
-                for snapshot in drive.drive():
+            elapsed_s = time.monotonic() - started_s
+            with driving(setting, store=ledger, workers=workers, elapsed_s=elapsed_s) as driver:
+                for snapshot in driver.drive():
                     view.update(snapshot)
-            except BaseException:
-                ledger.set_state(drive.search.id, "stopped")
-                raise
-            finally:
-                ledger.release_lease(drive.search.id, owner=owner())

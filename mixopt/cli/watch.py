@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixopt.cli.durations import clock
-from mixopt.search.driver import Snapshot
+from mixopt.search.snapshot import Snapshot
 
 NEWS_LINES = 8
 STATUS_EVERY_S = 15.0

@@ -19,11 +19,18 @@ def opening(problem: Problem) -> list[Proposal]:
     Natural at `natural_seeds` seeds on the cheapest rung (noise, and the reference of every claim), `spread` others
     there, and natural once on the top rung. Where the space forbids natural, the nearest allowed mixture stands in.
     """
+    cheap = problem.ladder.cheapest.name
+    others = [_proposal(m, cheap, 0, "spread over the space") for m in spread(problem, problem.spread)]
+    natural = natural_opening(problem)
+    return [*natural[:2], *others, *natural[2:]]
+
+
+def natural_opening(problem: Problem) -> list[Proposal]:
+    """Return natural once at the cheapest rung, once at the top one (what a trial takes there), then for the noise."""
     natural, cheap, top = reference(problem), problem.ladder.cheapest.name, problem.ladder.top.name
     repeats = [_proposal(natural, cheap, seed, "natural, for the noise") for seed in range(problem.natural_seeds)]
-    others = [_proposal(m, cheap, 0, "spread over the space") for m in spread(problem, problem.spread)]
     anchor = [_proposal(natural, top, 0, "natural, the reference at the top rung")] if top != cheap else []
-    return [*repeats[:1], *others, *anchor, *repeats[1:]]
+    return [*repeats[:1], *anchor, *repeats[1:]]
 
 
 def missing(evidence: Evidence, wanted: Sequence[Proposal]) -> list[Proposal]:

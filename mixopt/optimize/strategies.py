@@ -1,15 +1,15 @@
 """How a search chooses its trials: `STRATEGIES`, each a pure function of (evidence, n, seed)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mixopt.evidence import Evidence, Prediction, Proposal, Purpose, Strategy
+from mixopt.evidence import Evidence, Observation, Pending, Prediction, Proposal, Purpose, Strategy
 from mixopt.mixture import Mixture
 from mixopt.optimize import candidates, surrogate
 from mixopt.optimize.acquisition import ACQUISITIONS, Belief
-from mixopt.optimize.design import missing, opening, reference
+from mixopt.optimize.design import missing, natural_opening, opening, reference
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.heuristics import unimax
 from mixopt.optimize.recommend import TOO_RISKY, choose, measured_rows
@@ -26,32 +26,37 @@ TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at le
 
 @dataclass(frozen=True, kw_only=True)
 class RandomStrategy:
-    """Mixtures drawn from the whole space, at the top rung."""
+    """Natural first, for the noise; then mixtures drawn from the whole space, at the top rung."""
 
     problem: Problem
 
     def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
-        """Return `n` fresh mixtures; those of two seeds differ."""
-        del evidence  # nothing is learnt
+        """Return what is left of the natural opening, then fresh mixtures; those of two seeds differ."""
+        proposals = missing(evidence, natural_opening(self.problem))[:n]
         rng = np.random.default_rng(seed)
         top = self.problem.ladder.top.name
-        return [_search(mixture, top, 0, "drawn at random") for mixture in self.problem.space.sample(n, rng)]
+        for mixture in self.problem.space.sample(n - len(proposals), rng):
+            proposals.append(_search(mixture, top, next_seed(evidence, mixture, top, proposals), "drawn at random"))
+        return proposals
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedStrategy:
-    """One mixture again and again at the top rung, each time with the next seed."""
+    """Natural first, for the noise; then one mixture again and again at the top rung, each time with the next seed."""
 
     problem: Problem
     mixture: Mixture
     reason: str
 
     def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
-        """Return `n` further seeds of the mixture."""
+        """Return what is left of the natural opening, then further seeds of the mixture."""
         del seed  # nothing is drawn
+        proposals = missing(evidence, natural_opening(self.problem))[:n]
         top = self.problem.ladder.top.name
-        first = next_seed(evidence, self.mixture, top)
-        return [_search(self.mixture, top, first + k, self.reason, replicate=first + k > 0) for k in range(n)]
+        while len(proposals) < n:
+            following = next_seed(evidence, self.mixture, top, proposals)
+            proposals.append(_search(self.mixture, top, following, self.reason, replicate=following > 0))
+        return proposals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +142,7 @@ class _Desk:
     def _take(self, mixture: int, rung: int, reason: str) -> Proposal:
         name = self.problem.ladder.rungs[rung].name
         chosen = self.mixtures[mixture]
-        seed = next_seed(self.evidence, chosen, name)
-        seed += sum(p.mixture == chosen and p.fidelity == name for p in self.taken)
+        seed = next_seed(self.evidence, chosen, name, self.taken)
         predicted = {"objective": self._prediction(mixture, rung), **self._set_predictions(mixture, rung)}
         proposal = _search(chosen, name, seed, reason, replicate=seed > 0, predicted=predicted)
         self.taken.append(proposal)
@@ -197,11 +201,11 @@ class _Desk:
         return sum(spent.values()) * TOP_SHARE > top * (1.0 - TOP_SHARE)
 
 
-def next_seed(evidence: Evidence, mixture: Mixture, fidelity: str) -> int:
-    """Return the first seed that `mixture` was not tried with at `fidelity`: 0 if it is new, so that all pair."""
+def next_seed(evidence: Evidence, mixture: Mixture, fidelity: str, taken: Sequence[Proposal]) -> int:
+    """Return the first seed that `mixture` was not tried with at `fidelity`, nor in `taken`: 0 for all that are new."""
     history = evidence.history
-    used = [o.seed for o in history.observations if o.mixture == mixture and o.fidelity == fidelity]
-    used += [p.seed for p in history.pending if p.mixture == mixture and p.fidelity == fidelity]
+    trials: list[Observation | Pending | Proposal] = [*history.observations, *history.pending, *taken]
+    used = [trial.seed for trial in trials if trial.mixture == mixture and trial.fidelity == fidelity]
     failures = sum(f.mixture == mixture and f.fidelity == fidelity for f in history.failures)
     return max(used, default=-1) + 1 + failures
 

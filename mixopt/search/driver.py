@@ -1,52 +1,27 @@
 """The loop: propose, train, record, until the budget is spent; then recommend, and prove it."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 from mixopt.errors import SearchError
 from mixopt.evidence import Evidence, MixtureLosses, Proposal, Strategy
 from mixopt.mixture import Mixture
 from mixopt.search.allowance import Allowance, seconds_a_trial
-from mixopt.search.finish import conclude, decide, proof_proposals, proof_seeds, proof_size
+from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
+from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, record
-from mixopt.search.setting import EXPERT_FIDELITY, Setting
-from mixopt.workers import JobProgress, Outcome, Workers
+from mixopt.search.setting import EXPERT_FIDELITY, Setting, only_domain
+from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
+from mixopt.workers import Job, JobProgress, Outcome, Workers
 from store import Search, Store, Trial
 
 POLL_S = 0.5
-LEASE_S = 60.0  # a driver that has not been heard of for so long is dead
 MAX_ATTEMPTS = 3  # a worker lost this often took the trial with it
+MAX_EXPERT_FAILURES = 2  # after so many the search goes on without an ensemble
 HOPELESS = 4  # so many failures without one success are the proxy's fault, not the mixtures'
 
-Phase = Literal["experts", "search", "proof", "finished"]
 EnsembleOf = Callable[[Sequence[Trial]], MixtureLosses | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Running:
-    """A trial in flight, and the fraction of its tokens that is trained."""
-
-    number: int
-    purpose: str
-    fidelity: str
-    fraction: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """The search at one moment, for whoever watches; `news` is what happened since the last one, a line each.
-
-    counts: trials by state; best: trial number, rung and objective of the best observation at the highest rung seen.
-    """
-
-    phase: Phase
-    counts: dict[str, int]
-    running: tuple[Running, ...]
-    best: tuple[int, str, float] | None
-    allowance: Allowance
-    news: tuple[str, ...]
 
 
 @dataclass(kw_only=True)
@@ -56,27 +31,30 @@ class Driver:
     setting: Setting
     search: Search
     store: Store
+    lease: HeldLease
     workers: Workers
     strategy: Strategy
     ensemble_of: EnsembleOf
-    owner: str
     elapsed_before_s: float = 0.0
-    _in_flight: dict[int, Trial] = field(default_factory=dict)
-    _tokens: dict[int, int] = field(default_factory=dict)
+    _in_flight: dict[int, tuple[Trial, Job]] = field(default_factory=dict)
     _fractions: dict[int, float] = field(default_factory=dict)
     _news: list[str] = field(default_factory=list)
     _ensemble: MixtureLosses | None = None
     _started_s: float = 0.0
-    _renewed_s: float = field(default_factory=time.monotonic)
     _over: bool = False
 
     def drive(self) -> Iterator[Snapshot]:
-        """Run the search to its end, and yield what there is to see; leaving early loses nothing."""
+        """Run the search to its end, and yield what there is to see; leaving early loses nothing.
+
+        Raises:
+            SearchError: the budget pays not even for the experts and the proof, or no training succeeds.
+            LeaseLost: another driver has taken this one's place.
+        """
         self._started_s = self.workers.clock()
         self._resume()
         self.store.set_state(self.search.id, "running")
         yield from self._until_idle(self._explore)
-        if self.store.recommendation(self.search.id) is None:
+        if self._recommendation() is None:
             self._decide()
         yield from self._until_idle(self._prove)
         self._conclude()
@@ -87,15 +65,32 @@ class Driver:
         again = self.store.requeue(self.search.id)
         self.store.settle(self.search.id)
         trials = self._trials()
-        self._over = any(trial.purpose == "proof" for trial in trials)
+        self._over = self._recommendation() is not None
         if trials:
             done = sum(trial.state == "completed" for trial in trials)
             self._say(f"resumed: {done} trials are done and stay, {len(again)} were interrupted and start again")
             self.elapsed_before_s += sum(trial.elapsed_s or 0.0 for trial in trials) / self.workers.slots
+        else:
+            self._check_budget()
+
+    def _check_budget(self) -> None:
+        """Refuse a search whose budget does not pay for what it must train."""
+        proof, experts = self.setting.config.proof, self._experts([])
+        experts_flops = sum(self.setting.flops_of(proposal) for proposal in experts)
+        proof_cost = proof_flops(self.setting) * proof_trials(self.setting, seeds=proof.seeds) if proof else 0.0
+        top_flops = self.setting.problem.ladder.top.cost_flops
+        needed = experts_flops + top_flops + proof_cost
+        if needed > self.setting.config.budget_flops:
+            raise SearchError(
+                f"budget_flops {self.setting.config.budget_flops:.3g} does not pay for {len(experts)} experts "
+                f"({experts_flops:.3g}), one trial at the top rung ({top_flops:.3g}) and the proof ({proof_cost:.3g}); "
+                f"give at least {needed:.3g} and something to search with, or ask for fewer proof seeds or no proof"
+            )
 
     def _until_idle(self, propose: Callable[[list[Trial], int], list[Proposal]]) -> Iterator[Snapshot]:
         """Keep every slot busy, and one trial waiting, until `propose` gives nothing more and none runs."""
         while True:
+            self.lease.check()
             trials = self._trials()
             self._submit(trials)  # what waits starts before anything new is thought about
             room = self.workers.slots + 1 - sum(trial.state in WAITING for trial in trials)
@@ -103,20 +98,12 @@ class Driver:
             if proposals:
                 trials = self._add(proposals, trials)
                 self._submit(trials)
-            if not self._in_flight:
-                if proposals:  # all of them were trained before, by another search
-                    continue
+            if not self._in_flight and not proposals:
                 return
-            for event in self.workers.wait(POLL_S):
+            for event in self.workers.wait(POLL_S) if self._in_flight else ():
                 self._take(event)
-            self._keep_lease()
-            yield self._snapshot(self._phase(trials), self._trials())
-
-    def _keep_lease(self) -> None:
-        """Say from time to time that this driver lives; LeaseLost where another has taken its place."""
-        if time.monotonic() - self._renewed_s > LEASE_S / 4:
-            self.store.renew_lease(self.search.id, owner=self.owner, ttl_s=LEASE_S)
-            self._renewed_s = time.monotonic()
+            trials = self._trials()
+            yield self._snapshot(phase_of(trials), trials)
 
     def _explore(self, trials: list[Trial], room: int) -> list[Proposal]:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
@@ -128,8 +115,7 @@ class Driver:
         seed = self.setting.config.seed * 1_000_003 + len(trials)
         kept: list[Proposal] = []
         for proposal in self.strategy.propose(evidence, n=room, seed=seed):
-            cost = self.setting.problem.ladder[proposal.fidelity].cost_flops
-            refusal = self._allowance(trials, kept).refusal(proposal.fidelity, cost)
+            refusal = self._allowance(trials, kept).refusal(proposal.fidelity, self.setting.flops_of(proposal))
             if refusal:
                 self._over = True
                 self._say(f"the search ends after {len(trials) + len(kept)} trials: {refusal}")
@@ -138,12 +124,14 @@ class Driver:
         return kept
 
     def _experts(self, trials: Sequence[Trial]) -> list[Proposal]:
-        """Return a proposal for every domain whose expert was never asked for."""
+        """Return a proposal for every domain without an expert, unless it failed too often or diverged."""
         experts = self.setting.config.experts
         if experts is None:
             return []
         rung = self.setting.config.rung(experts.rung)
-        asked = {name for t in trials if t.purpose == "expert" for name, weight in t.weights.items() if weight == 1.0}
+        asked = [trial for trial in trials if trial.purpose == "expert"]
+        failures = [only_domain(trial.weights) for trial in asked if trial.state == "failed"]
+        done = {only_domain(trial.weights) for trial in asked if trial.state != "failed"}
         return [
             Proposal(
                 mixture=Mixture({n: float(n == name) for n in self.setting.names}),
@@ -153,7 +141,7 @@ class Driver:
                 reason=f"the data expert of {name}",
             )
             for name in self.setting.names
-            if name not in asked
+            if name not in done and failures.count(name) < MAX_EXPERT_FAILURES
         ]
 
     def _decide(self) -> None:
@@ -162,33 +150,44 @@ class Driver:
         evidence = self._evidence(trials)
         if not evidence.history.observations:
             raise SearchError(self._hopeless(trials))
-        payload, model = decide(evidence, self.setting)
+        payload, model = decide(evidence, self.setting, proof_seeds=self._proof_seeds(trials))
         self.store.add_fit(self.search.id, seen=evidence.seen, payload=model)
         self.store.add_recommendation(self.search.id, payload=payload)
 
-    def _prove(self, trials: list[Trial], room: int) -> list[Proposal]:
-        """Return every trial of the proof at once, when none was ever asked for."""
-        if not self.setting.config.proof or any(trial.purpose == "proof" for trial in trials):
-            return []
-        seeds = proof_seeds(self.setting, self._seconds(trials), slots=self.workers.slots)
-        if seeds < self.setting.config.proof.seeds:
-            self._say(
-                f"the proof takes {seeds} seeds, not {self.setting.config.proof.seeds}: "
-                "the time limit has no room for more"
-            )
-        return proof_proposals(self.setting, self._recommendation(), seeds=seeds)
+    def _proof_seeds(self, trials: Sequence[Trial]) -> int:
+        """Return how many seeds the proof takes, and say where they are fewer than asked for or end too late."""
+        proof = self.setting.config.proof
+        if not proof:
+            return 0
+        allowance = self._allowance(trials)
+        top = self.setting.problem.ladder.top.name
+        left_flops = allowance.budget_flops - allowance.charged_flops
+        top_s = allowance.trial_s.get(top)
+        seeds = proof_seeds(self.setting, trials, top_s=top_s, slots=self.workers.slots, left_flops=left_flops)
+        if seeds < proof.seeds:
+            self._say(f"the proof takes {seeds} seeds, not {proof.seeds}: budget or time limit have no room for more")
+        late_s = allowance.elapsed_s + allowance.reserve_s / allowance.slots - (allowance.limit_s or float("inf"))
+        if late_s > 0.0:
+            self._say(f"the proof will end about {late_s:.0f} s after the time limit: this machine is slow for it")
+        return seeds
+
+    def _prove(self, trials: list[Trial], room: int) -> list[Proposal]:  # as every proposer
+        """Return every trial that the proof lacks, all at once."""
+        payload = self._recommendation()
+        assert payload is not None
+        return proof_proposals(self.setting, payload, trials)
 
     def _conclude(self) -> None:
         """Record what the proof says."""
         payload = self._recommendation()
-        if self.setting.config.proof and payload["proof"] is None:
+        assert payload is not None
+        if payload["proof_seeds"] and payload["proof"] is None:
             self.store.add_recommendation(self.search.id, payload=conclude(payload, self._trials(), self.setting))
 
     def _add(self, proposals: Sequence[Proposal], trials: Sequence[Trial]) -> list[Trial]:
         """Write the proposals down before anything else happens to them; those already trained are done at once."""
         evidence = self._evidence(trials)
-        part = "proof" if proposals[0].purpose == "proof" else "search"
-        rows = [new_trial(proposal, self.setting, evidence, part=part) for proposal in proposals]
+        rows = [new_trial(proposal, self.setting, evidence) for proposal in proposals]
         for trial in self.store.add_trials(self.search.id, rows):
             if trial.state == "completed":
                 self._say(f"{self._title(trial)}: trained before, {self._result(trial)}")
@@ -201,16 +200,16 @@ class Driver:
                 return
             if trial.state == "queued" and trial.id not in self._in_flight:
                 self.store.start(trial.id, worker=type(self.workers).__name__)
-                self._in_flight[trial.id] = trial
                 job = self.setting.job(trial)
-                self._tokens[trial.id] = job.tokens
+                self._in_flight[trial.id] = (trial, job)
                 self.workers.submit(job)
 
     def _take(self, event: Outcome | JobProgress) -> None:
         """Record one event of the workers."""
-        trial = self._in_flight[event.key]
+        trial, job = self._in_flight[event.key]
         if isinstance(event, JobProgress):
-            self._fractions[trial.id] = event.tokens / self._tokens[trial.id]
+            self._fractions[trial.id] = event.tokens / job.tokens
+            self.store.beat(trial.id, spent_flops=trial.charged_flops * self._fractions[trial.id])
             return
         del self._in_flight[event.key]
         self._fractions.pop(event.key, None)
@@ -218,16 +217,12 @@ class Driver:
             self.store.requeue_trial(trial.id, error=event.error or "worker lost")
             self._say(f"{self._title(trial)}: {event.error}; it starts again")
             return
-        record(self.store, trial, event, gold=self.setting.gold(trial))
-        ended = self.store.trial(self.search.id, trial.number)
-        self._say(f"{self._title(ended)}: {self._result(ended)}")
+        record(self.store, trial, event, gold=job.gold)
+        self._say(f"{self._title(trial)}: {self._result(self.store.trial(self.search.id, trial.number))}")
         trials = self._trials()
-        if self._is_hopeless(trials):
+        failed = sum(trial.state in ("failed", "diverged") for trial in trials)
+        if failed >= HOPELESS and not any(trial.state == "completed" for trial in trials):
             raise SearchError(self._hopeless(trials))
-
-    def _is_hopeless(self, trials: Sequence[Trial]) -> bool:
-        failed = sum(trial.state == "failed" for trial in trials)
-        return failed >= HOPELESS and not any(trial.state == "completed" for trial in trials)
 
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         errors = [trial.error for trial in trials if trial.error]
@@ -242,7 +237,7 @@ class Driver:
 
     def _result(self, trial: Trial) -> str:
         if trial.state != "completed":
-            return f"{trial.state}: {(trial.error or '').splitlines()[0] if trial.error else 'no reason given'}"
+            return f"{trial.state}: {(trial.error or 'no reason given').splitlines()[0]}"
         took = f", {trial.elapsed_s:.1f} s" if trial.elapsed_s is not None else ""
         return f"objective {self.setting.problem.objective.value(trial.losses):.4f}{took}"
 
@@ -257,70 +252,51 @@ class Driver:
             self._ensemble = self.ensemble_of(trials)
         return read_evidence(trials, self.setting, self._ensemble)
 
-    def _recommendation(self) -> dict[str, object]:
+    def _recommendation(self) -> dict[str, Any] | None:
+        """Return the recommendation that stands, None where there is none or the file was revised since."""
         found = self.store.recommendation(self.search.id)
-        assert found is not None
+        if found is None or found.payload["config_hash"] != self.setting.config.digest():
+            return None
         return dict(found.payload)
-
-    def _phase(self, trials: Sequence[Trial]) -> Phase:
-        if any(trial.purpose == "proof" for trial in trials):
-            return "proof"
-        waiting = [trial for trial in trials if trial.state in WAITING]
-        return "experts" if waiting and all(trial.purpose == "expert" for trial in waiting) else "search"
 
     def _allowance(self, trials: Sequence[Trial], kept: Sequence[Proposal] = ()) -> Allowance:
         """Return what may still be spent when `kept` are proposed as well."""
-        ladder = self.setting.problem.ladder
-        costs = {rung.name: rung.cost_flops for rung in ladder}
-        seconds = self._seconds(trials)
-        proofs = (
+        ladder, config = self.setting.problem.ladder, self.setting.config
+        seconds = seconds_a_trial(trials, {rung.name: rung.cost_flops for rung in ladder})
+        top_s, slots = seconds.get(ladder.top.name), self.workers.slots
+        decided = self._over and self._recommendation() is not None
+        seeds = (
             0
-            if any(trial.purpose == "proof" for trial in trials)
-            else proof_size(self.setting, seconds, slots=self.workers.slots)
+            if decided
+            else proof_seeds(self.setting, trials, top_s=top_s, slots=slots, left_flops=config.budget_flops)
         )
+        proofs = proof_trials(self.setting, seeds=seeds, trials=trials) if seeds else 0
         pending = [(t.fidelity, 1.0 - self._fractions.get(t.id, 0.0)) for t in trials if t.state in WAITING]
         pending += [(proposal.fidelity, 1.0) for proposal in kept]
+        charged = sum(trial.charged_flops for trial in trials) + sum(self.setting.flops_of(p) for p in kept)
         return Allowance(
-            budget_flops=self.setting.config.budget_flops,
-            charged_flops=sum(t.charged_flops for t in trials if t.state != "cancelled")
-            + sum(costs[p.fidelity] for p in kept),
-            reserve_flops=proofs * self.setting.flops(ladder.top.name, "proof", ladder.top.tokens),
-            limit_s=self.setting.config.time_limit_s,
+            budget_flops=config.budget_flops,
+            charged_flops=charged,
+            reserve_flops=proofs * proof_flops(self.setting),
+            limit_s=config.time_limit_s,
             elapsed_s=self.elapsed_before_s + self.workers.clock() - self._started_s,
-            slots=self.workers.slots,
+            slots=slots,
             trial_s=seconds,
             pending_s=sum(seconds.get(fidelity, 0.0) * left for fidelity, left in pending),
-            reserve_s=proofs * seconds.get(ladder.top.name, 0.0),
+            reserve_s=proofs * (top_s or 0.0),
         )
 
-    def _seconds(self, trials: Sequence[Trial]) -> dict[str, float]:
-        return seconds_a_trial(trials, {rung.name: rung.cost_flops for rung in self.setting.problem.ladder})
-
     def _snapshot(self, phase: Phase, trials: Sequence[Trial]) -> Snapshot:
-        counts: dict[str, int] = {}
-        for trial in trials:
-            counts[trial.state] = counts.get(trial.state, 0) + 1
         news, self._news = tuple(self._news), []
         running = tuple(
             Running(number=t.number, purpose=t.purpose, fidelity=t.fidelity, fraction=self._fractions.get(t.id, 0.0))
-            for t in self._in_flight.values()
+            for t, _ in self._in_flight.values()
         )
         return Snapshot(
             phase=phase,
-            counts=counts,
+            counts=count_states(trials),
             running=running,
-            best=self._best(trials),
+            best=best_of(trials, self.setting),
             allowance=self._allowance(trials),
             news=news,
         )
-
-    def _best(self, trials: Sequence[Trial]) -> tuple[int, str, float] | None:
-        """Return the best observation of the highest rung that has one."""
-        observations = read_evidence(trials, self.setting, None).history.observations
-        ladder, objective = self.setting.problem.ladder, self.setting.problem.objective
-        for rung in reversed(ladder.rungs):
-            values = [(objective.value(o.losses), o.trial) for o in observations if o.fidelity == rung.name]
-            if values:
-                value, number = min(values)
-                return number, rung.name, value
-        return None

@@ -1,23 +1,28 @@
 """The end of a search: the recommendation, the trials of its proof, and what they say."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
 
 from mixopt.evidence import Evidence, Prediction, Proposal
 from mixopt.mixture import Mixture
 from mixopt.optimize.recommend import predict, recommend
-from mixopt.search.proof import Proof, Rival, prove, rivals
-from mixopt.search.setting import SEEDS_A_SEARCH, Setting
+from mixopt.search.proof import Proof, Rival, most_rivals, prove, rivals
+from mixopt.search.setting import SEEDS_A_SEARCH, Setting, only_domain
 from store import Trial
 
 PROOF_SHARE = 0.5  # of the time limit, at most, before the proof gives up seeds for the sake of the search
 FEWEST_SEEDS = 3  # with two, a 95 % t interval is twelve standard errors wide to either side
+LEAST_PAIRS = 2  # differences of which a spread can be had at all
 PROOF_SEEDS_FROM = 1_000  # the search's own seeds are far below: the proof trains on fresh ones
 
-Payload = dict[str, object]
+SOFTWARE = ("mixopt", "torch", "numpy", "ray")
+
+Payload = dict[str, Any]
 
 
-def decide(evidence: Evidence, setting: Setting) -> tuple[Payload, Payload]:
-    """Return the recommendation and the fit behind it, plain; the rivals of the proof stand in the former."""
+def decide(evidence: Evidence, setting: Setting, *, proof_seeds: int) -> tuple[Payload, Payload]:
+    """Return the recommendation and the fit behind it, plain; the former says all that its proof needs."""
     problem = setting.problem
     found = recommend(evidence, problem)
     wanted = setting.config.proof.mixtures if setting.config.proof else ()
@@ -27,39 +32,53 @@ def decide(evidence: Evidence, setting: Setting) -> tuple[Payload, Payload]:
         {"names": list(e.names), "mixture": dict(e.mixture), "allowed": e.allowed, "mean": p.mean, "sd": p.sd}
         for e, p in zip(entries, predictions, strict=True)
     ]
-    return found.plain() | {"rivals": rows, "proof": None}, dict(found.model)
+    fallbacks = [found.fallback, _without_ensemble(evidence, setting)]
+    return found.plain() | {
+        "rivals": rows,
+        "proof": None,
+        "proof_seeds": proof_seeds,
+        "fallback": "; ".join(reason for reason in fallbacks if reason) or None,
+        "config_hash": setting.config.digest(),
+        "versions": {package: version(package) for package in SOFTWARE},
+    }, dict(found.model)
+
+
+def _without_ensemble(evidence: Evidence, setting: Setting) -> str | None:
+    """Return why there is no ensemble of experts although the file asks for one."""
+    if setting.config.experts is None or evidence.ensemble is not None:
+        return None
+    trained = [only_domain(o.mixture) for o in evidence.history.observations if max(o.mixture.values()) == 1.0]
+    missing = [name for name in setting.names if name not in trained]
+    return f"no ensemble of experts: {f'none trained for {missing}' if missing else 'their gold-token files are gone'}"
 
 
 def best_single(evidence: Evidence, setting: Setting) -> str:
-    """Return the domain that did best alone: as observed where its corner was trained, else the one of most tokens."""
-    objective = setting.problem.objective
-    alone: dict[str, float] = {}
-    for observation in evidence.history.observations:
-        corner = next((name for name, weight in observation.mixture.items() if weight == 1.0), None)
-        if corner is not None:
-            alone[corner] = min(alone.get(corner, float("inf")), objective.value(observation.losses))
-    if alone:
-        return min(alone, key=lambda name: alone[name])
-    return max(setting.names, key=lambda name: setting.text.available_tokens[name])
+    """Return the domain whose corner the surrogate expects to do best at the top rung."""
+    corners = [Mixture({name: float(name == only) for name in setting.names}) for only in setting.names]
+    predictions = predict(evidence, setting.problem, corners)
+    return min(zip(setting.names, predictions, strict=True), key=lambda pair: pair[1].mean)[0]
 
 
-def proof_proposals(setting: Setting, payload: Mapping[str, object], *, seeds: int) -> list[Proposal]:
-    """Return the trials of the proof: every rival at every seed, seed by seed, so that pairs end together."""
+def proof_proposals(setting: Setting, payload: Mapping[str, Any], trials: Sequence[Trial]) -> list[Proposal]:
+    """Return the trials that the proof still lacks: rivals by seeds, seed by seed, so that pairs end together."""
+    base = setting.config.seed * SEEDS_A_SEARCH
+    asked = {(Mixture(trial.weights), trial.seed - base) for trial in trials if trial.purpose == "proof"}
     return [
         Proposal(
             mixture=rival.mixture,
             fidelity=setting.problem.ladder.top.name,
-            seed=PROOF_SEEDS_FROM + seed,
+            seed=seed,
             purpose="proof",
             reason=f"the proof: {rival.label}",
             predicted={"objective": prediction},
         )
-        for seed in range(seeds)
+        for seed in range(PROOF_SEEDS_FROM, PROOF_SEEDS_FROM + payload["proof_seeds"])
         for rival, prediction in _entries(payload)
+        if (rival.mixture, seed) not in asked
     ]
 
 
-def conclude(payload: Mapping[str, object], trials: Sequence[Trial], setting: Setting) -> Payload:
+def conclude(payload: Mapping[str, Any], trials: Sequence[Trial], setting: Setting) -> Payload:
     """Return the recommendation with its proof; where that fails, with the best that was measured in its place."""
     entries = _entries(payload)
     losses = [_losses(rival, trials, setting) for rival, _ in entries]
@@ -70,35 +89,42 @@ def conclude(payload: Mapping[str, object], trials: Sequence[Trial], setting: Se
     return concluded
 
 
-def proof_size(setting: Setting, seconds: Mapping[str, float], *, slots: int) -> int:
-    """Return how many trials the proof takes at most; `seconds` are what a trial of each rung takes here, if known."""
-    return proof_seeds(setting, seconds, slots=slots) * _most_rivals(setting)
+def proof_trials(setting: Setting, *, seeds: int, trials: Sequence[Trial] = ()) -> int:
+    """Return how many trials a proof of so many seeds takes at most; rivals among `trials` are not trained again."""
+    proof = setting.config.proof
+    if not proof:
+        return 0
+    trained = sum(trial.purpose == "proof" for trial in trials)
+    return max(seeds, seeds * most_rivals(setting.problem, wanted=proof.mixtures) - trained)
 
 
-def proof_seeds(setting: Setting, seconds: Mapping[str, float], *, slots: int) -> int:
-    """Return the seeds of the proof: the file's, or fewer where they would take most of the time limit here."""
+def proof_flops(setting: Setting) -> float:
+    """Return the charge of one trial of the proof."""
+    top = setting.problem.ladder.top
+    return setting.flops(top.name, "proof", top.tokens)
+
+
+def proof_seeds(
+    setting: Setting, trials: Sequence[Trial], *, top_s: float | None, slots: int, left_flops: float
+) -> int:
+    """Return the seeds of the proof: the file's, or fewer where the time limit or `left_flops` do not pay for them.
+
+    top_s: seconds of a trial at the top rung, None where none was timed. 0 where not even two seeds are paid.
+    """
     proof, limit_s = setting.config.proof, setting.config.time_limit_s
     if not proof:
         return 0
-    top_s = seconds.get(setting.problem.ladder.top.name)
-    if limit_s is None or top_s is None:
-        return proof.seeds
-    affordable = int(PROOF_SHARE * limit_s * slots / (top_s * _most_rivals(setting)))
-    return min(proof.seeds, max(FEWEST_SEEDS, affordable))
+    seeds = proof.seeds
+    if limit_s is not None and top_s is not None:
+        rows = most_rivals(setting.problem, wanted=proof.mixtures)
+        seeds = min(seeds, max(FEWEST_SEEDS, int(PROOF_SHARE * limit_s * slots / (top_s * rows))))
+    most = left_flops / proof_flops(setting)
+    counts = range(seeds, LEAST_PAIRS - 1, -1)
+    return next((count for count in counts if proof_trials(setting, seeds=count, trials=trials) <= most), 0)
 
 
-def _most_rivals(setting: Setting) -> int:
-    """Return the rows of the proof when the recommended mixture is none of its rivals."""
-    proof = setting.config.proof
-    assert proof
-    problem = setting.problem
-    others = rivals(problem, problem.natural, wanted=proof.mixtures, single=setting.names[-1])
-    return len(others) + ("natural" in proof.mixtures)  # natural stood in for the recommended one
-
-
-def _entries(payload: Mapping[str, object]) -> list[tuple[Rival, Prediction]]:
+def _entries(payload: Mapping[str, Any]) -> list[tuple[Rival, Prediction]]:
     rows = payload["rivals"]
-    assert isinstance(rows, list)
     return [
         (
             Rival(names=tuple(row["names"]), mixture=Mixture(row["mixture"]), allowed=row["allowed"]),

@@ -1,25 +1,26 @@
 """From a search's file to a driver: its text prepared, its workers started, its row in the store opened."""
 
-import os
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mixopt.config import SearchConfig
-from mixopt.errors import SearchError
+from mixopt.errors import MixoptError, SearchError
 from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.ray_workers import RayWorkers
-from mixopt.search.driver import LEASE_S, Driver
+from mixopt.search.driver import Driver
+from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
 from mixopt.search.setting import Setting
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
 from mixopt.workers import LocalWorkers, Workers
 from proxies.experts import Ensemble
-from store import Search, Store, Trial
+from store import LeaseLost, Search, Store, Trial
 
-FIXED = ("seed", "corpus", "evaluation", "target", "ladder", "experts", "simulated")
+FIXED = ("seed", "corpus", "evaluation", "target", "experts", "simulated")
+FIXED_OF_RUNGS = ("name", "tokens", "proxy")  # what it occupies may change
 FIXED_OF_DOMAINS = ("name", "source", "available_tokens", "held_out")  # their bounds may change
 
 
@@ -41,24 +42,29 @@ def start_workers(config: SearchConfig) -> Workers:
         return SimulatedWorkers(config)
     if config.workers.kind == "local":
         return LocalWorkers()
-    return RayWorkers(address=config.workers.address, slots=config.workers.slots)
+    return RayWorkers(
+        address=config.workers.address,
+        slots=config.workers.slots,
+        cpus=max(rung.cpus for rung in config.rungs),
+        gpus=max(rung.gpus for rung in config.rungs),
+    )
 
 
-def open_search(store: Store, setting: Setting) -> Search:
-    """Return the search named by the file, new or as it stands; a changed file is recorded as a revision.
+def find_or_create(store: Store, setting: Setting) -> Search:
+    """Return the search named by the file, new or as it stands.
 
     Raises:
         SearchError: what may not change of a running search has changed (its text, domains, ladder, seed).
     """
     config = setting.config
-    plain, digest = config.resolved(), config.digest()
+    plain = config.resolved()
     found = store.find_search(config.name)
     if found is None:
         return store.create_search(
             name=config.name,
             seed=config.seed,
             config=plain,
-            config_hash=digest,
+            config_hash=config.digest(),
             corpus={"digest": setting.text.digest, "folder": setting.text.folder},
             domains=dict(setting.text.available_tokens),
         )
@@ -71,40 +77,51 @@ def open_search(store: Store, setting: Setting) -> Search:
             f"search {config.name!r} has trials that no longer fit: {', '.join(changed)} changed since it began; "
             "put the file back, or start another search with --name"
         )
-    if found.config_hash != digest:
-        store.revise_search(found.id, config=plain, config_hash=digest, note="the file changed")
     return found
 
 
 def fixed(config: Mapping[str, Any]) -> dict[str, object]:
     """Return what may not change of a search that has begun: what its trials were trained and measured on."""
-    domains = [{key: domain[key] for key in FIXED_OF_DOMAINS} for domain in config["domains"]]
-    return {key: config[key] for key in FIXED} | {"domains": domains}
+    domains = [{key: domain.get(key) for key in FIXED_OF_DOMAINS} for domain in config["domains"]]
+    ladder = [{key: rung.get(key) for key in FIXED_OF_RUNGS} for rung in config["ladder"]]
+    return {key: config.get(key) for key in FIXED} | {"domains": domains, "ladder": ladder}
 
 
-def driver(setting: Setting, *, store: Store, workers: Workers, elapsed_s: float) -> Driver:
-    """Return the driver of the search, its lease held.
+@contextmanager
+def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: float) -> Iterator[Driver]:
+    """Give the driver of the search while its lease is held; a changed file is recorded as a revision.
+
+    `elapsed_s`: what has passed of the time limit. However it is left, the store says how the search stands.
 
     Raises:
-        SearchError: another driver is alive.
+        SearchError: see `find_or_create`. LeaseHeld: another driver is alive.
     """
-    search = open_search(store, setting)
-    store.acquire_lease(search.id, owner=owner(), host=socket.gethostname(), pid=os.getpid(), ttl_s=LEASE_S)
-    return Driver(
-        setting=setting,
-        search=search,
-        store=store,
-        workers=workers,
-        strategy=STRATEGIES[setting.config.strategy.name](setting.problem),
-        ensemble_of=ensemble_of(setting, store),
-        owner=owner(),
-        elapsed_before_s=elapsed_s,
-    )
-
-
-def owner() -> str:
-    """Return the name under which this process holds leases."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    search = find_or_create(store, setting)
+    config = setting.config
+    with HeldLease(store, search.id) as lease:
+        if search.config_hash != config.digest():
+            store.revise_search(
+                search.id, config=config.resolved(), config_hash=config.digest(), note="the file changed"
+            )
+        try:
+            yield Driver(
+                setting=setting,
+                search=search,
+                store=store,
+                lease=lease,
+                workers=workers,
+                strategy=STRATEGIES[config.strategy.name](setting.problem),
+                ensemble_of=ensemble_of(setting, store),
+                elapsed_before_s=elapsed_s,
+            )
+        except LeaseLost:  # the search is another driver's now
+            raise
+        except MixoptError:
+            store.set_state(search.id, "failed")
+            raise
+        except BaseException:
+            store.set_state(search.id, "stopped")
+            raise
 
 
 def ensemble_of(setting: Setting, store: Store) -> Callable[[Sequence[Trial]], MixtureLosses | None]:

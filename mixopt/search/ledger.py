@@ -6,21 +6,21 @@ from pathlib import Path
 
 from mixopt.evidence import Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
-from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain
+from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
 from store import Artifact, NewTrial, Store, Trial
 
 WAITING = ("queued", "running")
 
 
-def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence, *, part: str) -> NewTrial:
+def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence) -> NewTrial:
     """Return the row that claims the run of `proposal`: its content, its charge, and what was known then."""
-    content = setting.content(proposal, part=part)
+    content = setting.content(proposal)
     return NewTrial(
         purpose=proposal.purpose,
         fidelity=proposal.fidelity,
-        seed=int(str(content["seed"])),
-        part=part,
+        seed=setting.config.seed * SEEDS_A_SEARCH + proposal.seed,
+        part=part_of(proposal),
         recipe=Recipe.of(proposal.mixture).plain(),
         weights=dict(proposal.mixture),
         run_hash=content_hash(content),
@@ -28,7 +28,7 @@ def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence, *, part:
         reason=proposal.reason,
         predicted={name: {"mean": p.mean, "sd": p.sd} for name, p in proposal.predicted.items()},
         seen=evidence.seen,
-        charged_flops=setting.flops(setting.rung_of(proposal), part, int(str(content["tokens"]))),
+        charged_flops=setting.flops_of(proposal),
     )
 
 

@@ -76,24 +76,36 @@ def rivals(problem: Problem, recommended: Mixture, *, wanted: Sequence[str], sin
 
     single: the best single domain, as far as the search has seen.
     """
+    return _merged(problem, [("recommended", recommended), *_plain(problem, wanted, single)])
+
+
+def most_rivals(problem: Problem, *, wanted: Sequence[str]) -> int:
+    """Return the rows of the proof where the recommended mixture is none of its rivals."""
+    return 1 + len(_merged(problem, _plain(problem, wanted, problem.space.names[-1])))
+
+
+def _plain(problem: Problem, wanted: Sequence[str], single: str) -> list[tuple[str, Mixture]]:
+    """Return the `wanted` plain mixtures under the names that people know them by."""
     names = problem.space.names
     candidates = {
-        "natural": problem.natural,
-        "uniform": Mixture(dict.fromkeys(names, 1.0 / len(names))),
-        "unimax": unimax(problem.available_tokens, tokens=problem.tokens, max_epochs=problem.max_epochs),
-        "single": Mixture({name: float(name == single) for name in names}),
+        "natural": ("natural", problem.natural),
+        "uniform": ("uniform", Mixture(dict.fromkeys(names, 1.0 / len(names)))),
+        "unimax": ("unimax", unimax(problem.available_tokens, tokens=problem.tokens, max_epochs=problem.max_epochs)),
+        "single": (f"{single} alone", Mixture({name: float(name == single) for name in names})),
     }
-    merged: list[tuple[list[str], Mixture]] = [(["recommended"], recommended)]
-    for name, mixture in candidates.items():
-        if name not in wanted:
-            continue
-        label = f"{single} alone" if name == "single" else name
-        twin = next((row for row in merged if row[1].distance(mixture) < SAME), None)
+    return [named for name, named in candidates.items() if name in wanted]
+
+
+def _merged(problem: Problem, candidates: Sequence[tuple[str, Mixture]]) -> list[Rival]:
+    """Return a rival for every different mixture, with all the names it goes by."""
+    rows: list[tuple[list[str], Mixture]] = []
+    for name, mixture in candidates:
+        twin = next((row for row in rows if row[1].distance(mixture) < SAME), None)
         if twin is None:
-            merged.append(([label], mixture))
+            rows.append(([name], mixture))
         else:
-            twin[0].append(label)
-    return [Rival(names=tuple(n), mixture=mixture, allowed=mixture in problem.space) for n, mixture in merged]
+            twin[0].append(name)
+    return [Rival(names=tuple(names), mixture=mixture, allowed=mixture in problem.space) for names, mixture in rows]
 
 
 def prove(
@@ -163,7 +175,10 @@ def _unproven(entries: Sequence[Rival], rows: Sequence[Row]) -> list[str]:
     """Return, in words, every allowed rival against which the recommended mixture's claim does not stand."""
     pairs = zip(entries[1:], rows[1:], strict=True)
     found = [f"against {row.name} {doubt}" for rival, row in pairs if rival.allowed and (doubt := _doubt(rival, row))]
-    return found + [f"the recommended mixture is the {name} one" for name in MUST_BEAT if name in entries[0].names]
+    found += [f"the recommended mixture is the {name} one" for name in MUST_BEAT if name in entries[0].names]
+    if not found and not any(rival.allowed and set(rival.names) & set(MUST_BEAT) for rival in entries[1:]):
+        found.append("the constraints allow none of the rivals that it would have to beat")
+    return found
 
 
 def _doubt(rival: Rival, row: Row) -> str | None:
@@ -188,8 +203,19 @@ def _best_measured(rows: Sequence[Row]) -> str:
 
 
 def _success(entries: Sequence[Rival], rows: Sequence[Row]) -> str:
+    """Return, in words, what was shown: who is beaten outside the noise, who is not, and who is only a reference."""
     pairs = list(zip(entries[1:], rows[1:], strict=True))
-    gains = [f"{row.name} by {row.difference:.4f}" for rival, row in pairs if rival.allowed and row.difference]
-    verdict = "proven: the recommended mixture beats " + ", ".join(gains) + " bits per byte"
+    clear = [
+        row for rival, row in pairs if rival.allowed and row.difference_low is not None and row.difference_low > 0.0
+    ]
+    verdict = "proven: the recommended mixture beats " + ", ".join(
+        f"{row.name} by {row.difference:.4f}" for row in clear
+    )
+    verdict += " bits per byte"
+    close = [row.name for rival, row in pairs if rival.allowed and row not in clear]
     forbidden = [f"{row.name} ({doubt})" for rival, row in pairs if not rival.allowed and (doubt := _doubt(rival, row))]
-    return verdict + ("; for reference, not beaten but not allowed: " + ", ".join(forbidden) if forbidden else "")
+    return (
+        verdict
+        + ("; not told apart from: " + ", ".join(close) if close else "")
+        + ("; for reference, not beaten but not allowed: " + ", ".join(forbidden) if forbidden else "")
+    )

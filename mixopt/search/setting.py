@@ -12,6 +12,7 @@ from mixopt.problem import Problem
 from mixopt.text import PARTS, Text
 from mixopt.workers import Job
 from proxies.config import ProxyConfig, trial_flops
+from proxies.corpus import Part
 from store import Trial
 
 SEEDS_A_SEARCH = 10_000  # training seeds of two searches of one file never meet
@@ -57,6 +58,16 @@ class Setting:
         evaluation = self.text.evaluation_tokens[part]
         return trial_flops(proxy, tokens=tokens, vocabulary=self.text.vocabulary, evaluation_tokens=evaluation)
 
+    def flops_of(self, proposal: Proposal) -> float:
+        """Return the nominal cost of the trial of `proposal`."""
+        return self.flops(self.rung_of(proposal), part_of(proposal), self.tokens_of(proposal))
+
+    def tokens_of(self, proposal: Proposal) -> int:
+        """Return how many tokens the trial of `proposal` trains on."""
+        if proposal.purpose == "expert":
+            return self.expert_tokens(only_domain(proposal.mixture))
+        return self.problem.ladder[proposal.fidelity].tokens
+
     def expert_tokens(self, domain: str) -> int:
         """Return how many tokens the expert of `domain` trains on: its rung's, or fewer where the passes are capped."""
         experts = self.config.experts
@@ -64,20 +75,18 @@ class Setting:
         rung = self.config.rung(experts.rung)
         return min(rung.tokens, int(experts.max_passes * self.text.slice_tokens[rung.name][domain]))
 
-    def content(self, proposal: Proposal, *, part: str) -> dict[str, object]:
-        """Return all that decides what the trial of `proposal` measures, plain; its hash names the run."""
+    def content(self, proposal: Proposal) -> dict[str, object]:
+        """Return all that decides what the trial of `proposal` leaves behind, plain; its hash names the run."""
         rung = self.config.rung(self.rung_of(proposal))
-        tokens = rung.tokens
-        if proposal.purpose == "expert":
-            tokens = self.expert_tokens(only_domain(proposal.mixture))
         return {
             "recipe": Recipe.of(proposal.mixture).plain(),
             "rung": rung.name,
             "proxy": dict(rung.proxy),
-            "tokens": tokens,
+            "tokens": self.tokens_of(proposal),
+            "gold": proposal.purpose == "expert",
             "seed": self.config.seed * SEEDS_A_SEARCH + proposal.seed,
             "corpus": self.text.digest,
-            "part": part,
+            "part": part_of(proposal),
             "target_tokens": self.config.target.tokens if self.config.target else None,
         }
 
@@ -87,11 +96,9 @@ class Setting:
 
     def job(self, trial: Trial) -> Job:
         """Return what a worker needs to train `trial`."""
-        name = trial.fidelity
-        tokens = self.problem.ladder[name].tokens if name in self.problem.ladder else 0
-        if trial.purpose == "expert":
-            name, tokens = self._experts_rung, self.expert_tokens(only_domain(trial.weights))
-        rung = self.config.rung(name)
+        is_expert = trial.purpose == "expert"
+        rung = self.config.rung(self._experts_rung if is_expert else trial.fidelity)
+        tokens = self.expert_tokens(only_domain(trial.weights)) if is_expert else rung.tokens
         return Job(
             key=trial.id,
             recipe=trial.recipe,
@@ -101,6 +108,7 @@ class Setting:
             corpus=self.text.folder,
             part=next(part for part in PARTS if part == trial.part),
             rung=rung.name,
+            slice_tokens=rung.tokens,
             target_tokens=self.config.target.tokens if self.config.target else None,
             gold=self.gold(trial),
             cpus=rung.cpus,
@@ -115,6 +123,11 @@ class Setting:
     def _experts_rung(self) -> str:
         assert self.config.experts is not None
         return self.config.experts.rung
+
+
+def part_of(proposal: Proposal) -> Part:
+    """Return the part of the evaluation text that a trial is measured on: only the proof looks at its own."""
+    return "proof" if proposal.purpose == "proof" else "search"
 
 
 def only_domain(weights: Mapping[str, float]) -> str:

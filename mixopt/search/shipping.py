@@ -1,6 +1,5 @@
 """What a search ships: its recommendation as an exporter takes it."""
 
-from importlib.metadata import version
 from typing import Any
 
 from mixopt.errors import SearchError
@@ -9,8 +8,6 @@ from mixopt.export import Export
 from mixopt.mixture import Mixture
 from mixopt.search.report import find
 from store import Store
-
-SOFTWARE = ("mixopt", "torch", "numpy", "ray")
 
 
 def export_of(store: Store, name: str) -> Export:
@@ -34,12 +31,12 @@ def export_of(store: Store, name: str) -> Export:
         mixture=mixture,
         available_tokens=search.domains,
         seed=search.seed,
-        config_hash=search.config_hash,
+        config_hash=payload["config_hash"],
         created=recommendation.created_at.isoformat(timespec="seconds"),
         target_tokens=None if target is None else int(target["tokens"]),
         predicted=Prediction(**payload["predicted"]) if as_searched else None,
         beats_natural=_beats_natural(payload),
-        versions={package: version(package) for package in SOFTWARE},
+        versions=payload["versions"],
     )
 
 

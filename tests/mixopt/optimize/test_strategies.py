@@ -8,7 +8,7 @@ import pytest
 
 from mixopt.evidence import Evidence, Failure, History, Pending, Strategy
 from mixopt.fidelity import Fidelity
-from mixopt.optimize.design import opening, spread
+from mixopt.optimize.design import natural_opening, opening, spread
 from mixopt.optimize.recommend import recommend
 from mixopt.optimize.strategies import STRATEGIES
 
@@ -46,11 +46,14 @@ def test_every_strategy_proposes_inside_the_space_and_the_same_again(
 def test_a_fixed_strategy_trains_its_mixture_with_seed_after_seed(bench: Bench, name: str) -> None:
     world = bench(d=3)
     strategy = STRATEGIES[name](world.problem)
-    first = strategy.propose(Evidence(), n=2, seed=0)
+    opening = natural_opening(world.problem)
+    first = strategy.propose(Evidence(), n=len(opening) + 2, seed=0)
     running = tuple(Pending(trial=i, mixture=p.mixture, fidelity=p.fidelity, seed=p.seed) for i, p in enumerate(first))
     second = strategy.propose(Evidence(history=History(pending=running)), n=2, seed=1)
-    assert [p.seed for p in first + second] == [0, 1, 2, 3]
-    assert len({p.mixture for p in first + second}) == 1
+    assert first[: len(opening)] == opening
+    own = [*first[len(opening) :], *second]
+    assert [p.seed for p in own] == ([1, 2, 3, 4] if name == "natural" else [0, 1, 2, 3])
+    assert len({p.mixture for p in own}) == 1
 
 
 def test_the_opening_has_natural_at_every_seed_and_faces_and_edges(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """The loop on simulated proxies: budgets, resumption, failures, proof."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from mixopt.config import SearchConfig, load
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
 from mixopt.search.driver import Driver
-from mixopt.search.launch import driver, owner, prepare_text, start_workers
+from mixopt.search.launch import driving, prepare_text, start_workers
 from mixopt.search.setting import Setting
+from mixopt.search.snapshot import Snapshot
 from mixopt.text import Folders
-from mixopt.workers import Job, JobProgress, Outcome
+from mixopt.workers import Job, JobProgress, Outcome, Workers
 from store import LeaseHeld, Store, Trial
 
 CONFIG = Path(__file__).parents[3] / "configs" / "simulated.yaml"
@@ -33,18 +35,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield opened
 
 
-def begin(config: SearchConfig, store: Store) -> Driver:
+def begin(config: SearchConfig, store: Store, *, workers: Workers | None = None) -> AbstractContextManager[Driver]:
     folders = Folders.beside("mixopt.db")
     text = prepare_text(config, folders, report=lambda _: None)
     setting = Setting.of(config, text, artifacts=str(folders.artifacts))
-    return driver(setting, store=store, workers=start_workers(config), elapsed_s=0.0)
+    return driving(setting, store=store, workers=workers or start_workers(config), elapsed_s=0.0)
 
 
-def finish(config: SearchConfig, store: Store) -> Driver:
-    begun = begin(config, store)
-    for _ in begun.drive():
-        pass
-    return begun
+def finish(config: SearchConfig, store: Store, *, workers: Workers | None = None) -> list[Snapshot]:
+    with begin(config, store, workers=workers) as driver:
+        return list(driver.drive())
 
 
 def trials(store: Store) -> list[Trial]:
@@ -66,12 +66,12 @@ def test_the_experts_come_first_and_once_a_domain(store: Store) -> None:
     assert [max(trial.weights.values()) for trial in experts] == [1.0] * len(experts)
 
 
-def test_every_searched_mixture_keeps_the_constraints(store: Store) -> None:
-    begun = finish(changed(**SMALL, constraints=["code + math >= 0.2"]), store)
-    searched = [Mixture(t.weights) for t in trials(store) if t.purpose not in ("expert", "proof")]
-    inside = [mixture in begun.setting.problem.space for mixture in searched]
-    natural = begun.setting.problem.natural
-    assert all(good or mixture == natural for good, mixture in zip(inside, searched, strict=True))
+@pytest.mark.parametrize("strategy", ["random", "bayesian"])
+def test_every_searched_mixture_keeps_the_constraints(store: Store, strategy: str) -> None:
+    config = changed(**SMALL | {"strategy": {"name": strategy}}, constraints=["code + math >= 0.2"])
+    finish(config, store)
+    space = config.space()
+    assert all(Mixture(t.weights) in space for t in trials(store) if t.purpose not in ("expert", "proof"))
 
 
 def test_the_proof_trains_every_rival_on_the_same_fresh_seeds(store: Store) -> None:
@@ -88,9 +88,10 @@ def test_the_proof_trains_every_rival_on_the_same_fresh_seeds(store: Store) -> N
 @pytest.mark.parametrize("stop_after", [1, 5, 17, 30])
 def test_an_interrupted_search_goes_on_where_it_was(store: Store, stop_after: int) -> None:
     config = changed(**SMALL)
-    for count, _ in enumerate(begin(config, store).drive()):
-        if count == stop_after:
-            break  # as if killed: nothing is tidied up
+    with begin(config, store) as driver:
+        for count, _ in enumerate(driver.drive()):
+            if count == stop_after:
+                break  # as if killed: running trials stay as they are
     before = {trial.number: trial for trial in trials(store) if trial.state == "completed"}
     finish(config, store)
     after = {trial.number: trial for trial in trials(store)}
@@ -119,12 +120,18 @@ def test_diverged_trials_are_charged_and_the_search_goes_on(store: Store) -> Non
 
 
 def test_a_proxy_that_always_fails_ends_the_search_with_its_error(store: Store) -> None:
-    begun = begin(changed(**SMALL), store)
-    begun.workers = Broken()
     with pytest.raises(SearchError, match="out of memory"):
-        for _ in begun.drive():
-            pass
+        finish(changed(**SMALL), store, workers=Broken())
     assert sum(trial.state == "failed" for trial in trials(store)) == 4
+    assert store.searches()[0].state == "failed"
+
+
+def test_experts_that_failed_are_tried_again_when_the_search_is_resumed(store: Store) -> None:
+    with pytest.raises(SearchError):
+        finish(changed(**SMALL), store, workers=Broken())
+    finish(changed(**SMALL), store)
+    experts = [trial for trial in trials(store) if trial.purpose == "expert" and trial.state == "completed"]
+    assert len(experts) == len(load(CONFIG).domains)
 
 
 class Broken:
@@ -168,32 +175,70 @@ class Losing(Broken):
 
 
 def test_a_trial_whose_worker_died_is_trained_again_as_another_attempt(store: Store) -> None:
-    begun = begin(changed(**SMALL | {"strategy": {"name": "natural"}}), store)
-    begun.workers = Losing()
-    for _ in begun.drive():
-        pass
+    finish(changed(**SMALL | {"strategy": {"name": "natural"}}), store, workers=Losing())
     assert all(trial.state == "completed" and trial.attempts == 2 for trial in trials(store) if trial.attempts)
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(store: Store) -> None:
-    config = changed(**SMALL)
-    first = begin(config, store)
-    with pytest.raises(LeaseHeld):
-        store.acquire_lease(first.search.id, owner="other", host="elsewhere", pid=1, ttl_s=60.0)
-    store.release_lease(first.search.id, owner=owner())
+    with begin(changed(**SMALL), store) as driver, pytest.raises(LeaseHeld):
+        store.acquire_lease(driver.search.id, owner="other", host="elsewhere", pid=1, ttl_s=60.0)
+    store.acquire_lease(driver.search.id, owner="other", host="elsewhere", pid=1, ttl_s=60.0)
 
 
-def test_another_ladder_is_refused_and_another_budget_recorded(store: Store) -> None:
+def test_another_ladder_is_refused_and_other_bounds_are_recorded(store: Store) -> None:
     finish(changed(**SMALL), store)
     ladder = load(CONFIG).resolved()["ladder"]
     assert isinstance(ladder, list)
     with pytest.raises(SearchError, match="ladder"):
-        begin(changed(**SMALL, ladder=ladder[1:], experts={"rung": "large"}), store)
-    begin(changed(**SMALL | {"budget_flops": 2e14}), store)
+        finish(changed(**SMALL, ladder=ladder[1:], experts={"rung": "large"}), store)
     domains = load(CONFIG).resolved()["domains"]
     assert isinstance(domains, list)
-    begin(changed(**SMALL, domains=[domains[0] | {"min_weight": 0.1}, *domains[1:]]), store)
-    assert len(store.revisions(store.searches()[0].id)) == 3
+    finish(changed(**SMALL, domains=[domains[0] | {"min_weight": 0.1}, *domains[1:]]), store)
+    assert len(store.revisions(store.searches()[0].id)) == 2
+
+
+def test_a_larger_budget_lets_a_finished_search_go_on(store: Store) -> None:
+    finish(changed(**SMALL), store)
+    before = len(trials(store))
+    finish(changed(**SMALL | {"budget_flops": 1.8e14}), store)
+    assert len(trials(store)) > before
+    spent = sum(trial.charged_flops for trial in trials(store))
+    assert 1.2e14 < spent <= 1.8e14
+
+
+def test_a_revised_objective_gets_a_recommendation_and_a_proof_of_its_own(store: Store) -> None:
+    finish(changed(**SMALL | {"strategy": {"name": "bayesian"}}), store)
+    first = store.recommendation(store.searches()[0].id)
+    revised = SMALL | {"budget_flops": 2.2e14, "strategy": {"name": "bayesian"}, "objective": {"weights": {"code": 1}}}
+    finish(changed(**revised), store)
+    second = store.recommendation(store.searches()[0].id)
+    assert first is not None
+    assert second is not None
+    assert second.payload["mixture"]["code"] > first.payload["mixture"]["code"]
+    assert second.payload["proof"]["rows"][0]["seeds"] == 2
+
+
+def test_a_search_without_a_proof_ends_with_its_recommendation(store: Store) -> None:
+    finish(changed(**SMALL | {"proof": False}), store)
+    found = store.recommendation(store.searches()[0].id)
+    assert found is not None
+    assert found.payload["proof"] is None
+    assert not any(trial.purpose == "proof" for trial in trials(store))
+
+
+def test_a_budget_that_pays_not_even_for_the_proof_is_refused_with_its_numbers(store: Store) -> None:
+    with pytest.raises(SearchError, match=r"1e\+13"):
+        finish(changed(**SMALL | {"budget_flops": 1e13}), store)
+    assert not trials(store)
+
+
+def test_one_domain_has_one_mixture_and_every_trial_its_own_seed(store: Store) -> None:
+    domains = load(CONFIG).resolved()["domains"]
+    assert isinstance(domains, list)
+    finish(changed(**SMALL | {"budget_flops": 4e13, "domains": domains[:1], "proof": False}), store)
+    seeds = [(trial.fidelity, trial.seed) for trial in trials(store) if trial.purpose != "expert"]
+    assert len(seeds) == len(set(seeds))
+    assert len(seeds) > 4
 
 
 def test_the_same_runs_are_not_trained_twice_across_searches(store: Store) -> None:

@@ -77,3 +77,15 @@ def test_a_rival_whose_trainings_failed_leaves_the_claim_unproven() -> None:
     proof = prove([RECOMMENDED, NATURAL], [{0: 2.0, 1: 2.1}, {}], [GUESS] * 2)
     assert not proof.holds
     assert "too few seeds" in proof.verdict
+
+
+def test_only_rivals_beaten_outside_the_noise_are_called_beaten() -> None:
+    losses = [{0: 2.0, 1: 2.1, 2: 2.05}, {0: 2.1, 1: 2.21, 2: 2.14}, {0: 2.01, 1: 2.09, 2: 2.05}]
+    allowed = Rival(names=SINGLE.names, mixture=SINGLE.mixture, allowed=True)
+    verdict = prove([RECOMMENDED, NATURAL, allowed], losses, [GUESS] * 3).verdict
+    assert "beats natural = uniform by 0.1000 bits per byte" in verdict
+    assert "not told apart from: a alone" in verdict
+
+
+def test_without_an_allowed_rival_nothing_is_proven() -> None:
+    assert not prove([RECOMMENDED, SINGLE], [{0: 2.0, 1: 2.1}, {0: 3.0, 1: 3.1}], [GUESS] * 2).holds

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixopt.config import SearchConfig, load
-from mixopt.evidence import Proposal
+from mixopt.evidence import Proposal, Purpose
 from mixopt.mixture import Mixture
 from mixopt.search.launch import prepare_text
 from mixopt.search.setting import Setting, content_hash
@@ -32,17 +32,17 @@ def setting(tmp_path: Path) -> Setting:
     return setting_of(load(write_search(tmp_path)), tmp_path)
 
 
-def proposal(setting: Setting, *, seed: int = 0, rung: str = "small") -> Proposal:
-    return Proposal(mixture=setting.problem.natural, fidelity=rung, seed=seed, purpose="search", reason="a test")
+def proposal(setting: Setting, *, seed: int = 0, rung: str = "small", purpose: Purpose = "search") -> Proposal:
+    return Proposal(mixture=setting.problem.natural, fidelity=rung, seed=seed, purpose=purpose, reason="a test")
 
 
 def test_a_run_is_named_by_what_decides_its_losses(setting: Setting) -> None:
-    base = content_hash(setting.content(proposal(setting), part="search"))
-    assert base == content_hash(setting.content(proposal(setting), part="search"))
+    base = content_hash(setting.content(proposal(setting)))
+    assert base == content_hash(setting.content(proposal(setting)))
     others = [
-        setting.content(proposal(setting, seed=1), part="search"),
-        setting.content(proposal(setting, rung="large"), part="search"),
-        setting.content(proposal(setting), part="proof"),
+        setting.content(proposal(setting, seed=1)),
+        setting.content(proposal(setting, rung="large")),
+        setting.content(proposal(setting, purpose="proof")),
     ]
     assert len({base, *map(content_hash, others)}) == 4
 
@@ -51,7 +51,7 @@ def test_two_seeds_of_one_file_share_no_training_seed(setting: Setting) -> None:
     other = Setting(
         config=setting.config.renamed(seed=1), text=setting.text, problem=setting.problem, artifacts=setting.artifacts
     )
-    seeds = [s.content(proposal(s, seed=k), part="search")["seed"] for s in (setting, other) for k in (0, 1_004)]
+    seeds = [s.content(proposal(s, seed=k))["seed"] for s in (setting, other) for k in (0, 1_004)]
     assert len(set(seeds)) == 4
 
 

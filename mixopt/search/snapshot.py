@@ -1,0 +1,62 @@
+"""A running search at one moment, for whoever watches."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mixopt.search.allowance import Allowance
+from mixopt.search.ledger import WAITING, read_history
+from mixopt.search.setting import Setting
+from store import Trial
+
+Phase = Literal["experts", "search", "proof", "finished"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A trial in flight, and the fraction of its tokens that is trained."""
+
+    number: int
+    purpose: str
+    fidelity: str
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The search at one moment; `news` is what happened since the last one, a line each.
+
+    counts: trials by state; best: trial number, rung and objective of the best observation at the highest rung seen.
+    """
+
+    phase: Phase
+    counts: Mapping[str, int]
+    running: tuple[Running, ...]
+    best: tuple[int, str, float] | None
+    allowance: Allowance
+    news: tuple[str, ...]
+
+
+def count_states(trials: Sequence[Trial]) -> Mapping[str, int]:
+    """Return how many trials are in which state."""
+    return Counter(trial.state for trial in trials)
+
+
+def phase_of(trials: Sequence[Trial]) -> Phase:
+    """Return what the search is about while it runs."""
+    if any(trial.purpose == "proof" for trial in trials):
+        return "proof"
+    waiting = [trial for trial in trials if trial.state in WAITING]
+    return "experts" if waiting and all(trial.purpose == "expert" for trial in waiting) else "search"
+
+
+def best_of(trials: Sequence[Trial], setting: Setting) -> tuple[int, str, float] | None:
+    """Return the best observation of the highest rung that has one: trial number, rung, objective."""
+    history, objective = read_history(trials, setting), setting.problem.objective
+    for rung in reversed(setting.problem.ladder.rungs):
+        values = [(objective.value(o.losses), o.trial) for o in history.at(rung.name)]
+        if values:
+            value, number = min(values)
+            return number, rung.name, value
+    return None
