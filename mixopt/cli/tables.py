@@ -83,12 +83,14 @@ def _mixture(report: SearchReport, payload: Mapping[str, Any]) -> Table:
     natural: Mapping[str, float] = rows[0] if rows else {}
     table = Table(title="Recommended mixture", title_justify="left")
     table.add_column("domain")
-    for heading in ("weight", "natural", "epochs at the proxy", "epochs at the target"):
+    columns = ["weight", "natural", "epochs at the proxy", *(["epochs at the target"] if report.target_epochs else [])]
+    for heading in columns:
         table.add_column(heading, justify="right")
     for name in report.domains:
         weight = payload["mixture"].get(name, 0.0)
-        passes = (_epochs(report.epochs.get(name)), _epochs(report.target_epochs.get(name)))
-        table.add_row(name, _percent(weight), _percent(natural[name]) if natural else "-", *passes)
+        passes = [_epochs(report.epochs.get(name)), _epochs(report.target_epochs.get(name))]
+        cells = [_percent(weight), _percent(natural[name]) if natural else "-", *passes]
+        table.add_row(name, *cells[: len(columns)])
     return table
 
 
