@@ -5,6 +5,7 @@ MixoptError
 |-- InvalidMixture    weights that are no mixture
 |-- EmptySpace        constraints that no mixture satisfies: names the numbers, and what would open it
 |-- SearchError       a search cannot go on as asked (another driver, a changed corpus, a spent budget)
+|-- TableError        a table of runs cannot be used: names every fault and its rows
 |-- ExportError       a mixture cannot be written for that trainer
 `-- WorkerError       the place where proxies train is not there, or went away
 """
@@ -30,6 +31,10 @@ class EmptySpace(MixoptError):  # it is the space that is empty
 
 class SearchError(MixoptError):
     """A search cannot go on as asked."""
+
+
+class TableError(MixoptError):
+    """A table of runs cannot be used."""
 
 
 class ExportError(MixoptError):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mixopt.mixture import Mixture
 
 Purpose = Literal["expert", "design", "search", "replicate", "proof"]
+IMPORTED = "imported"  # the purpose of trials that no search asked for: their runs ended elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)

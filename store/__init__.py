@@ -18,6 +18,7 @@ from store.records import Lease as Lease
 from store.records import Message as Message
 from store.records import NewTrial as NewTrial
 from store.records import Recommendation as Recommendation
+from store.records import Result as Result
 from store.records import Revision as Revision
 from store.records import Run as Run
 from store.records import Search as Search

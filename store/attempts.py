@@ -9,12 +9,13 @@ from store import trials
 from store.clock import now
 from store.errors import NotInStore, TrialStateError
 from store.plain import named, not_negative, one_of
-from store.records import Attempt, Result, Trial
+from store.records import Attempt, NewTrial, Result, Trial
 from store.runs import record
 from store.schema import AttemptRow, SearchRow, TrialRow
 from store.searches import require, touch
 
 FAILURES = ("failed", "diverged", "cancelled")
+ELSEWHERE = "elsewhere"  # the worker of trials whose runs ended before they came into the store
 
 
 def start(session: Session, trial_id: int, *, worker: str) -> Attempt:
@@ -36,6 +37,17 @@ def start(session: Session, trial_id: int, *, worker: str) -> Attempt:
     return _to_record(row)
 
 
+def add_finished(session: Session, search_id: int, finished: Sequence[tuple[NewTrial, Result]]) -> list[Trial]:
+    """Add trials of runs that ended elsewhere, each with what it measured; one whose run is known keeps what it has."""
+    added = trials.add(session, search_id, [new for new, _ in finished])
+    for trial, (_, result) in zip(added, finished, strict=True):
+        if trial.state == "queued":
+            start(session, trial.id, worker=ELSEWHERE)
+            _finish(session, trial.id, result)
+    first = min((trial.number for trial in added), default=0)
+    return trials.read(session, and_(TrialRow.search_id == search_id, TrialRow.number >= first)) if added else []
+
+
 def beat(session: Session, trial_id: int, *, spent_flops: float | None) -> None:
     """Record that the running attempt at a trial lives, and what it has spent so far; None leaves that as it is."""
     spent = {} if spent_flops is None else {"spent_flops": not_negative(spent_flops, what="spent_flops")}
@@ -48,11 +60,7 @@ def beat(session: Session, trial_id: int, *, spent_flops: float | None) -> None:
 
 def complete(session: Session, trial_id: int, result: Result) -> Trial:
     """Move a running trial to completed and record what its run measured, unless another trial was quicker."""
-    _move(session, trial_id, old=("running",), new="completed", finished_at=now())
-    row = session.execute(select(TrialRow.run_id, TrialRow.part).where(TrialRow.id == trial_id)).one()
-    new = record(session, row.run_id, part=row.part, result=result)
-    state = "completed" if new else "duplicate"
-    _close(session, trial_id, state=state, error=None, spent_flops=result.spent_flops, elapsed_s=result.elapsed_s)
+    _finish(session, trial_id, result)
     return trials.read(session, TrialRow.id == trial_id)[0]
 
 
@@ -103,6 +111,14 @@ def read(session: Session, trial_id: int) -> list[Attempt]:
     """Return the attempts at a trial, oldest first."""
     query = select(AttemptRow).where(AttemptRow.trial_id == trial_id).order_by(AttemptRow.number)
     return [_to_record(row) for row in session.scalars(query)]
+
+
+def _finish(session: Session, trial_id: int, result: Result) -> None:
+    _move(session, trial_id, old=("running",), new="completed", finished_at=now())
+    row = session.execute(select(TrialRow.run_id, TrialRow.part).where(TrialRow.id == trial_id)).one()
+    new = record(session, row.run_id, part=row.part, result=result)
+    state = "completed" if new else "duplicate"
+    _close(session, trial_id, state=state, error=None, spent_flops=result.spent_flops, elapsed_s=result.elapsed_s)
 
 
 def _put_back(session: Session, trial_id: int, *, error: str) -> None:

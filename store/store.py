@@ -104,6 +104,11 @@ class Store:
         with self._connections.write() as session:
             return trials.add(session, search_id, new)
 
+    def add_finished(self, search_id: int, finished: Sequence[tuple[NewTrial, Result]]) -> list[Trial]:
+        """Add all trials of `finished` or none, completed: runs that ended elsewhere, each with what it measured."""
+        with self._connections.write() as session:
+            return attempts.add_finished(session, search_id, finished)
+
     def trials(
         self, search_id: int, *, states: Collection[str] | None = None, purposes: Collection[str] | None = None
     ) -> list[Trial]:

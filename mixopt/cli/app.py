@@ -13,7 +13,7 @@ from proxies.errors import ProxyError
 
 HELP = "Find the mixture of data domains to train a language model on, with evidence."
 DEFAULT_STORE = "mixopt.db"
-COMMANDS = ("run", "show", "browse", "export", "prepare", "validate", "dashboard", "database")
+COMMANDS = ("run", "show", "browse", "export", "export_runs", "ingest", "prepare", "validate", "dashboard", "database")
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The search's YAML file.")]
 SearchName = Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name, as `mixopt list` prints it.")]

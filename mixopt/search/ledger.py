@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixopt.evidence import Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
+from mixopt.evidence import IMPORTED, Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
@@ -39,7 +39,7 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
         if trial.purpose == "proof" or trial.fidelity not in setting.problem.ladder:
             continue
         mixture = Mixture(trial.weights)
-        seed = trial.seed - setting.config.seed * SEEDS_A_SEARCH
+        seed = trial.seed - (0 if trial.purpose == IMPORTED else setting.config.seed * SEEDS_A_SEARCH)
         if trial.state == "completed":
             observations.append(
                 Observation(

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import event
 
-from store import InvalidRecord, NotInStore, Search, Store, TrialStateError
+from store import InvalidRecord, NotInStore, Result, Search, Store, TrialStateError
 from tests.store.store_cases import completed, new_search, new_trial
 
 
@@ -115,3 +117,17 @@ def test_unknown_numbers_are_named(store: Store, search: Search) -> None:
         store.trials(99)
     with pytest.raises(NotInStore, match="no trial with id 42"):
         store.start(42, worker="w")
+
+
+def test_runs_that_ended_elsewhere_are_completed_all_or_none(store: Store, search: Search) -> None:
+    result = Result(losses={"prose": 1.25}, curve=(), epochs={}, spent_flops=3.0, elapsed_s=0.0)
+    added = store.add_finished(search.id, [(new_trial("a"), result), (new_trial("b", seed=1), result)])
+    assert [(t.number, t.state, t.losses, t.charged_flops) for t in added] == [
+        (0, "completed", {"prose": 1.25}, 10.0),
+        (1, "completed", {"prose": 1.25}, 10.0),
+    ]
+    assert store.add_finished(search.id, []) == []
+    stranger = replace(new_trial("c"), weights={"songs": 1.0})
+    with pytest.raises(InvalidRecord):
+        store.add_finished(search.id, [(new_trial("d"), result), (stranger, result)])
+    assert store.trials(search.id) == added
