@@ -24,7 +24,7 @@ from proxies.optimizers import OPTIMIZERS, learning_rate
 from proxies.training import Progress, Report, Training
 
 CURVE_POINTS = 20
-LATE_FRACTION = 0.5  # a loss still above the first one after half of the training will not come down; a guess
+LATE_FRACTION = 0.5  # worse than guessing blindly after half of the training, a loss will not come down; a guess
 
 
 def train(
