@@ -18,6 +18,7 @@ from proxies.corpus_config import DomainConfig as DomainConfig
 from proxies.corpus_config import EvaluationConfig as EvaluationConfig
 from proxies.errors import CorpusError
 from proxies.excerpts import Excerpts as Excerpts
+from proxies.heads import first_documents
 from proxies.manifest import Manifest as Manifest
 
 Part = Literal["search", "proof"]
@@ -45,10 +46,19 @@ class DomainTokens:
         return int(self.offsets[-1])
 
     def head(self, tokens: int) -> "DomainTokens":
-        """Return the first whole documents of at most `tokens` in all, so that smaller heads lie inside larger ones."""
-        documents = int(np.searchsorted(self.offsets, tokens, side="right")) - 1
-        offsets = self.offsets[: max(documents, 0) + 1]
-        return replace(self, tokens=self.tokens[: int(offsets[-1])], offsets=offsets)
+        """Return whole documents of at most `tokens` in all: the first ones, but long ones wait (`first_documents`).
+
+        Smaller heads lie inside larger ones.
+        """
+        documents = first_documents(self.offsets, tokens)
+        count = len(documents)
+        if np.array_equal(documents, np.arange(count)):
+            offsets = self.offsets[: count + 1]
+            return replace(self, tokens=self.tokens[: int(offsets[-1])], offsets=offsets)
+        pieces = [self.tokens[self.offsets[index] : self.offsets[index + 1]] for index in documents.tolist()]
+        lengths = np.diff(self.offsets)[documents]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        return replace(self, tokens=np.concatenate(pieces), offsets=offsets)
 
 
 @dataclass(frozen=True, kw_only=True)
