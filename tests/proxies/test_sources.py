@@ -11,6 +11,7 @@ import pytest
 
 from proxies.documents import Document, TokenDocument
 from proxies.errors import SourceError
+from proxies.huggingface_source import HuggingFaceSource
 from proxies.sources import SOURCES, open_source
 from proxies.spool import spool
 
@@ -110,11 +111,28 @@ def test_a_fingerprint_changes_with_a_file_and_only_then(tmp_path: Path) -> None
         ({"kind": "tokens", "paths": "a.npy", "end_of_document": 0}, "either the tokenizer"),
         ({"kind": "installed", "section": "web"}, "no section 'web'"),
         ({"kind": "huggingface", "path": "x", "max_bytes": 0}, "max_bytes is 0"),
+        ({"kind": "huggingface", "path": "x", "max_bytes": "many"}, "domain 'a': max_bytes is 'many'; give a whole"),
+        ({"kind": "huggingface", "path": "x", "max_bytes": 1.5}, "max_bytes is 1.5; give a whole number"),
+        ({"kind": "huggingface", "path": "x", "streaming": "yes"}, "streaming is 'yes'; give true or false"),
+        ({"kind": "huggingface", "path": "x", "revision": 2024}, "revision is 2024; give text"),
+        ({"kind": "files", "paths": None}, "paths is empty; give text .* or a list of text"),
+        ({"kind": "files", "paths": ["a.txt", 3]}, r"paths is \['a.txt', 3\]; give"),
+        ({"kind": ["files"]}, r"unknown kind \['files'\]"),
+        ({"kind": "files", "paths": "a.txt", 3: 4}, r"unknown keys \['3'\]"),
+        ({"kind": "installed", "section": "docs", "sample": [4]}, r"sample is \[4\]"),
+        ({"kind": "installed", "section": "docs", "sample": True}, "sample is True; give a whole number"),
+        ({"kind": "installed", "section": "docs", "sample": float("inf")}, "sample is inf; give a whole number"),
     ],
 )
 def test_a_wrong_source_is_refused(plain: dict[str, object], message: str) -> None:
     with pytest.raises(SourceError, match=message):
         open_source(plain, root=Path(), where="domain 'a'")
+
+
+@pytest.mark.parametrize("value", [4_000, "4000", 4e3, "4e3", "4_000"])
+def test_whole_numbers_may_be_written_in_any_way(value: object) -> None:
+    plain = {"kind": "huggingface", "path": "x", "max_bytes": value}
+    assert open_source(plain, root=Path(), where="domain 'a'") == HuggingFaceSource(path="x", max_bytes=4_000)
 
 
 def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
