@@ -187,6 +187,8 @@ def _fingerprint(where: str, source: Source) -> str:
         return _hash(source.fingerprint())
     except SourceError as error:
         raise SourceError(f"{where}: {error}") from error
+    except OSError as error:
+        raise SourceError(f"{where} cannot be looked at ({error}); check that its files can be read") from error
 
 
 def _check_name(what: str, name: str) -> None:

@@ -89,6 +89,16 @@ def test_token_arrays_are_cut_at_their_ends(tmp_path: Path) -> None:
         list(open_source({**options, "paths": "a.bin"}, root=tmp_path, where="domain 'a'").documents())
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.npy", b""), ("a.npy", b"no array"), ("a.bin", b""), ("a.bin", b"abc")]
+)
+def test_a_broken_token_array_is_said(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    plain = {"kind": "tokens", "paths": name, "end_of_document": 0, "vocabulary": 9, "dtype": "uint16"}
+    with pytest.raises(SourceError, match=r"cannot be read as an array .* check the file and its dtype"):
+        list(open_source(plain, root=tmp_path, where="domain 'a'").documents())
+
+
 def test_a_fingerprint_changes_with_a_file_and_only_then(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
     source = open_source({"kind": "files", "paths": "a.txt"}, root=tmp_path, where="domain 'a'")
