@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from proxies.corpus_config import DomainConfig as DomainConfig
 from proxies.corpus_config import EvaluationConfig as EvaluationConfig
 from proxies.errors import CorpusError
 from proxies.excerpts import Excerpts as Excerpts
+from proxies.heads import first_documents
 from proxies.manifest import Manifest as Manifest
 
 Part = Literal["search", "proof"]
@@ -45,10 +47,19 @@ class DomainTokens:
         return int(self.offsets[-1])
 
     def head(self, tokens: int) -> "DomainTokens":
-        """Return the first whole documents of at most `tokens` in all, so that smaller heads lie inside larger ones."""
-        documents = int(np.searchsorted(self.offsets, tokens, side="right")) - 1
-        offsets = self.offsets[: max(documents, 0) + 1]
-        return replace(self, tokens=self.tokens[: int(offsets[-1])], offsets=offsets)
+        """Return whole documents of at most `tokens` in all: the first ones, but long ones wait (`first_documents`).
+
+        Smaller heads lie inside larger ones.
+        """
+        documents = first_documents(self.offsets, tokens)
+        count = len(documents)
+        if np.array_equal(documents, np.arange(count)):
+            offsets = self.offsets[: count + 1]
+            return replace(self, tokens=self.tokens[: int(offsets[-1])], offsets=offsets)
+        pieces = [self.tokens[self.offsets[index] : self.offsets[index + 1]] for index in documents.tolist()]
+        lengths = np.diff(self.offsets)[documents]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        return replace(self, tokens=np.concatenate(pieces), offsets=offsets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +75,10 @@ class Corpus:
 
     def evaluation(self, part: Part) -> Mapping[str, Excerpts]:
         """Return the excerpts of every evaluation set; the parts "search" and "proof" share no document."""
-        return {name: Excerpts.load(_excerpts_path(self.folder, part, name)) for name in self.manifest.evaluation}
+        try:
+            return {name: Excerpts.load(_excerpts_path(self.folder, part, name)) for name in self.manifest.evaluation}
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+            raise CorpusError(_broken(self.folder, error)) from error
 
 
 def open_corpus(folder: Path) -> Corpus:
@@ -72,11 +86,15 @@ def open_corpus(folder: Path) -> Corpus:
     path = folder / "manifest.json"
     if not path.is_file():
         raise CorpusError(f"no prepared corpus in {str(folder)!r} (no manifest.json); prepare the corpus first")
-    manifest = Manifest.from_plain(json.loads(path.read_text(encoding="utf-8")))
+    manifest = _read_manifest(path)
+    try:
+        domains = {name: _open_domain(folder, name, manifest) for name in manifest.domains}
+    except (OSError, ValueError, EOFError) as error:  # numpy's words for a file that is missing or cut short
+        raise CorpusError(_broken(folder, error)) from error
     return Corpus(
         folder=folder,
         manifest=manifest,
-        domains={name: _open_domain(folder, name, manifest) for name in manifest.domains},
+        domains=domains,
         vocabulary=manifest.vocabulary,
         end_of_document=manifest.end_of_document,
         digest=manifest.digest,
@@ -98,18 +116,41 @@ def prepare(config: CorpusConfig, folder: Path, *, report: Callable[[str], None]
     if earlier:
         changed = sorted(name for name, value in fingerprints.items() if earlier[0][1].fingerprints.get(name) != value)
         say(f"changed since the corpus was prepared: {', '.join(changed)}; preparing it again")
+    try:
+        return open_corpus(_make(config, folder, fingerprints=fingerprints, say=say))
+    except OSError as error:
+        raise CorpusError(
+            f"the corpus cannot be written to {str(folder)!r} ({error}); make room there, make the folder writable, or "
+            "name another one"
+        ) from error
+
+
+def _make(config: CorpusConfig, folder: Path, *, fingerprints: Mapping[str, str], say: Callable[[str], None]) -> Path:
+    """Return the folder of a corpus made anew."""
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
     making = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder))
     try:
         manifest = build(config, making, fingerprints=fingerprints, report=say)
-        return open_corpus(_settle(making, folder / manifest.digest[:16]))
+        return _settle(making, folder / manifest.digest[:16])
     finally:
         shutil.rmtree(making, ignore_errors=True)
 
 
 def _silent(_: str) -> None:
     pass
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(_broken(path.parent, error)) from error
+    return Manifest.from_plain(plain)
+
+
+def _broken(folder: Path, error: Exception) -> str:
+    return f"the corpus in {str(folder)!r} is broken ({error}); delete the folder and prepare the corpus again"
 
 
 def _open_domain(folder: Path, name: str, manifest: Manifest) -> DomainTokens:
@@ -130,7 +171,7 @@ def _excerpts_path(folder: Path, part: str, name: str) -> Path:
 def _earlier(folder: Path, config_hash: str) -> list[tuple[Path, Manifest]]:
     """Return the corpora of this configuration, the newest first."""
     paths = sorted(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    found = [(path.parent, Manifest.from_plain(json.loads(path.read_text(encoding="utf-8")))) for path in paths]
+    found = [(path.parent, _read_manifest(path)) for path in paths]
     return [(path, manifest) for path, manifest in found if manifest.config_hash == config_hash]
 
 

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from proxies.documents import Source
 from proxies.errors import CorpusError, SourceError
+from proxies.plain_values import typed, value_of
 from proxies.sources import open_source
 from proxies.tokenization import check_tokenizer
 
@@ -136,36 +137,42 @@ class CorpusConfig:
         """Return the configuration of a mapping from a file in the folder `root`; unknown keys are refused."""
         known = {"tokenizer", "domains", "evaluation", "seed"}
         if unknown := set(plain) - known:
-            raise CorpusError(f"corpus has unknown keys {sorted(unknown)}; known: {sorted(known)}")
+            raise CorpusError(f"corpus has unknown keys {sorted(map(str, unknown))}; known: {sorted(known)}")
         if "domains" not in plain:
             raise CorpusError("corpus lacks 'domains'; give a list of them")
         return cls(
-            tokenizer=plain.get("tokenizer", {"kind": "bytes"}),
-            domains=tuple(_build(DomainConfig, "domain", each) for each in _entries(plain["domains"])),
-            evaluation=tuple(
-                _build(EvaluationConfig, "evaluation set", each) for each in _entries(plain.get("evaluation", ()))
+            tokenizer=value_of(
+                plain.get("tokenizer", {"kind": "bytes"}), Mapping, where="corpus: tokenizer", error=CorpusError
             ),
-            seed=int(plain.get("seed", 0)),
+            domains=tuple(_build(DomainConfig, "domain", each) for each in _entries("domains", plain["domains"])),
+            evaluation=tuple(
+                _build(EvaluationConfig, "evaluation set", each)
+                for each in _entries("evaluation", plain.get("evaluation", ()))
+            ),
+            seed=value_of(plain.get("seed", 0), int, where="corpus: seed", error=CorpusError),
             root=root or Path(),
         )
 
 
-def _entries(section: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _entries(key: str, section: object) -> list[dict[str, Any]]:
     """Return the entries of a list, or of a mapping whose keys are the names."""
+    entries = section.values() if isinstance(section, Mapping) else section
+    if not isinstance(entries, Iterable) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise CorpusError(f"corpus: {key} is {section!r:.80}; give a list of mappings, or a mapping by name")
     if isinstance(section, Mapping):
         return [{"name": name, **entry} for name, entry in section.items()]
-    return [dict(entry) for entry in section]
+    return [dict(entry) for entry in entries]
 
 
 def _build(kind: type[Entry], what: str, entry: Mapping[str, Any]) -> Entry:
     known = {each.name: each for each in fields(kind)}
     label = f"{what} {entry.get('name', '')!r}"
     if unknown := set(entry) - set(known):
-        raise CorpusError(f"{label} has unknown keys {sorted(unknown)}; known: {sorted(known)}")
+        raise CorpusError(f"{label} has unknown keys {sorted(map(str, unknown))}; known: {sorted(known)}")
     needed = {name for name, each in known.items() if each.default is MISSING}
     if missing := needed - set(entry):
         raise CorpusError(f"{label} lacks {sorted(missing)}; add them")
-    return kind(**entry)
+    return kind(**typed(kind, entry, where=label, error=CorpusError))
 
 
 def _plain(entry: DomainConfig | EvaluationConfig) -> dict[str, Any]:
@@ -180,6 +187,8 @@ def _fingerprint(where: str, source: Source) -> str:
         return _hash(source.fingerprint())
     except SourceError as error:
         raise SourceError(f"{where}: {error}") from error
+    except OSError as error:
+        raise SourceError(f"{where} cannot be looked at ({error}); check that its files can be read") from error
 
 
 def _check_name(what: str, name: str) -> None:

@@ -35,31 +35,55 @@ class SetPart:
 def split(
     evaluation: Sequence[EvaluationConfig], spools: Mapping[str, Spool], held_out: Mapping[str, NDArray[np.bool_]]
 ) -> dict[str, dict[str, SetPart]]:
-    """Return the documents of each part of each set: in the order of hashes, dealt so that both have as much text."""
-    found = {}
-    for each in evaluation:
-        source = spools[f"domain {each.domain!r}" if each.domain is not None else f"evaluation set {each.name!r}"]
-        indices = np.flatnonzero(held_out[each.domain]) if each.domain is not None else np.arange(len(source))
-        ordered = indices[np.argsort(source.hashes[indices])]
-        if len(ordered) < len(PARTS):
-            what = f"held-out documents of domain {each.domain!r}" if each.domain is not None else "documents"
+    """Return the documents of each part of each set: in the order of hashes, dealt so that both have as much text.
+
+    A document that stands in several sets is in the same part of all. Small sets are dealt first, since they have the
+    least choice.
+    """
+    candidates = {each.name: _candidates(each, spools, held_out) for each in evaluation}
+    parts: dict[int, str] = {}
+    found: dict[str, dict[str, SetPart]] = {}
+    for name in sorted(candidates, key=lambda name: len(candidates[name][1])):
+        found[name] = _deal(*candidates[name], parts)
+        if empty := [part for part in PARTS if not len(found[name][part].documents)]:
             raise CorpusError(
-                f"evaluation set {each.name!r} has {len(ordered)} {what}, and each part (search, proof) needs one; "
-                "give more documents, or hold out more"
+                f"evaluation set {name!r} has nothing for its part {empty[0]!r}: all of its documents stand in other "
+                "sets too, in the other part of these; give it a document of its own, or remove it"
             )
-        found[each.name] = _deal(source, ordered)
-    return found
+    return {each.name: found[each.name] for each in evaluation}
 
 
-def _deal(source: Spool, documents: NDArray[np.int64]) -> dict[str, SetPart]:
-    """Return the documents dealt, one by one, to the part that has less text so far."""
+def _candidates(
+    each: EvaluationConfig, spools: Mapping[str, Spool], held_out: Mapping[str, NDArray[np.bool_]]
+) -> tuple[Spool, NDArray[np.int64]]:
+    """Return where a set's documents are and which they are, in the order of their hashes."""
+    source = spools[f"domain {each.domain!r}" if each.domain is not None else f"evaluation set {each.name!r}"]
+    indices = np.flatnonzero(held_out[each.domain]) if each.domain is not None else np.arange(len(source))
+    if len(indices) < len(PARTS):
+        what = f"held-out documents of domain {each.domain!r}" if each.domain is not None else "documents"
+        raise CorpusError(
+            f"evaluation set {each.name!r} has {len(indices)} {what}, and each part (search, proof) needs one; "
+            "give more documents, or hold out more"
+        )
+    return source, indices[np.argsort(source.hashes[indices])]
+
+
+def _deal(source: Spool, documents: NDArray[np.int64], parts: dict[int, str]) -> dict[str, SetPart]:
+    """Return the documents dealt, one by one, to the part that has less text so far.
+
+    One whose hash is in `parts` has its part already; these come first, and `parts` learns the others.
+    """
     dealt: dict[str, list[int]] = {part: [] for part in PARTS}
     amounts = dict.fromkeys(PARTS, 0)
-    for index in documents.tolist():
-        part = min(PARTS, key=lambda each: amounts[each])
+    hashes = source.hashes.tolist()
+    for index in sorted(documents.tolist(), key=lambda index: hashes[index] not in parts):
+        part = parts.setdefault(hashes[index], min(PARTS, key=lambda each: amounts[each]))
         dealt[part].append(index)
         amounts[part] += len(source.document(index))
-    return {part: SetPart(source=source, documents=np.array(dealt[part], dtype=np.int64)) for part in PARTS}
+    return {
+        part: SetPart(source=source, documents=np.array(sorted(each, key=hashes.__getitem__), dtype=np.int64))
+        for part, each in dealt.items()
+    }
 
 
 def draw_sets(

@@ -81,8 +81,9 @@ def draw(
     """Return excerpts of about `max_bytes` scored bytes in all, from as many of the `passages` as can be.
 
     A document is cut into windows of `excerpt_tokens`; first one window (drawn by `rng`) is taken of each document, in
-    order, then another of each, until there is enough. A document with a prompt gives one excerpt: the end of the
-    prompt and the answer.
+    order, then another of each, until there is enough. A document with a prompt gives one excerpt: the answer, whole
+    however long, after the end of the prompt. The prompt has what `excerpt_tokens` leave beside the answer, but at
+    least half of them (if it is as long), so that no answer is scored without its question; such an excerpt is longer.
     """
     pieces: list[_Piece] = []
     first_bytes = 0
@@ -110,15 +111,17 @@ def _pieces(
 ) -> list[_Piece]:
     if passage.prompt_bytes:
         prompt = tokenizer.encode(passage.content[: passage.prompt_bytes])
-        answer = tokenizer.encode(passage.content[passage.prompt_bytes :])[: max(excerpt_tokens - 1, 1)]
-        prompt = prompt[max(0, len(prompt) + len(answer) - excerpt_tokens) :]
-        starts, ids, scored_from = [0], np.concatenate([prompt, answer]), len(prompt)
+        answer = tokenizer.encode(passage.content[passage.prompt_bytes :])
+        room = max(excerpt_tokens - len(answer), excerpt_tokens // 2)
+        prompt = prompt[max(0, len(prompt) - room) :]
+        ids, scored_from = np.concatenate([prompt, answer]), len(prompt)
+        starts, width = [0], len(ids)
     else:
         ids, scored_from = tokenizer.encode(passage.content), 0
-        starts = list(range(0, len(ids), excerpt_tokens))
+        starts, width = list(range(0, len(ids), excerpt_tokens)), excerpt_tokens
     pieces = []
     for rank, which in enumerate(rng.permutation(len(starts))):
-        window = ids[starts[which] : starts[which] + excerpt_tokens]
+        window = ids[starts[which] : starts[which] + width]
         scored_bytes = int(tokenizer.byte_lengths(window[scored_from:]).sum())
         if scored_bytes:
             pieces.append(

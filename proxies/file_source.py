@@ -7,21 +7,27 @@ from pathlib import Path
 
 from proxies.documents import Document
 from proxies.errors import SourceError
-from proxies.paths import as_patterns, expand, stamp
+from proxies.paths import as_patterns, expand, stamp, suffix_of
+
+FIELD_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+COLUMN_SUFFIXES = frozenset({".parquet"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilesSource:
     """Files named by `paths` (patterns or fsspec URLs); the suffix tells the format, .gz and .zst are unpacked.
 
-    .jsonl: one document a line, its text in `field`. .parquet: one document a row, its text in `column`. All others:
-    one document a file. With `prompt` and `answer` (names of fields or columns) a document is a prompt and the answer
+    .jsonl, and .json that holds an object a line: one document a line, its text in `field`. .parquet: one document a
+    row, its text in `column`. Both are "text" unless given. All others: one document a file. A given `field` makes all
+    .json be read by lines. Rows without text are left out, and counted in a warning.
+
+    With `prompt` and `answer` (names of fields or columns) a document is a prompt and the answer
     to it; only the answer is scored.
     """
 
     paths: str | tuple[str, ...]
-    field: str = "text"
-    column: str = "text"
+    field: str | None = None
+    column: str | None = None
     prompt: str | None = None
     answer: str | None = None
     root: Path = dataclasses.field(default_factory=Path, repr=False, compare=False)
@@ -35,7 +41,14 @@ class FilesSource:
         """Yield the documents, files in the order of `paths`."""
         from proxies.text_files import read  # noqa: PLC0415 - pyarrow takes long to import
 
-        for name in expand(as_patterns(self.paths), root=self.root):
+        names = expand(as_patterns(self.paths), root=self.root)
+        for key, value, suffixes in (("field", self.field, FIELD_SUFFIXES), ("column", self.column, COLUMN_SUFFIXES)):
+            if value is not None and not any(suffix_of(name) in suffixes for name in names):
+                raise SourceError(
+                    f"{key} is {value!r}, but no file of {list(as_patterns(self.paths))} has {key}s "
+                    f"({', '.join(sorted(suffixes))} have); leave it out"
+                )
+        for name in names:
             yield from read(name, field=self.field, column=self.column, pair=self._pair())
 
     def fingerprint(self) -> str:

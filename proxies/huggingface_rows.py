@@ -1,11 +1,14 @@
 """Rows through `datasets`: the one file that imports it."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import datasets
 
 from proxies.errors import SourceError
+
+LOG = logging.getLogger(__name__)
 
 
 class Split(Protocol):
@@ -38,20 +41,29 @@ class Split(Protocol):
 
 
 def texts(split: Split, *, path: str) -> Iterator[str]:
-    """Yield the texts of a split of the data set at `path`."""
-    try:
-        rows = datasets.load_dataset(
-            path, split.name, split=split.split, streaming=split.streaming, revision=split.revision
-        )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(
-            f"data set {path!r} cannot be loaded: {first}; check path, name and split {split.split!r}"
-        ) from error
-    for number, row in enumerate(rows):
+    """Yield the texts of a split of the data set at `path`; rows whose text is null are left out."""
+    skipped = 0
+    for number, row in enumerate(_rows(split, path)):
         text = row.get(split.column)
+        if text is None and split.column in row:
+            skipped += 1
+            continue
         if not isinstance(text, str):
             raise SourceError(
                 f"row {number} of data set {path!r} has no text in {split.column!r}; its columns: {sorted(row)}"
             )
         yield text
+    if skipped:
+        LOG.warning("data set %r: %d rows have no text in %r and are left out", path, skipped, split.column)
+
+
+def _rows(split: Split, path: str) -> Iterator[Mapping[str, object]]:
+    try:
+        yield from datasets.load_dataset(
+            path, split.name, split=split.split, streaming=split.streaming, revision=split.revision
+        )
+    except Exception as error:  # the library raises what its readers and the network raise
+        first = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise SourceError(
+            f"data set {path!r} cannot be read: {first}; check path, name and split {split.split!r}"
+        ) from error

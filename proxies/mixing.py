@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from proxies.corpus import DomainTokens
 from proxies.errors import ProxyError
+from proxies.heads import least_head
 
 Stage = tuple[float, Mapping[str, float]]
 SUM_TOLERANCE = 1e-6  # weights that an optimizer returns sum to one only up to float error
@@ -170,24 +171,44 @@ def slice_domains(
 ) -> Mapping[str, DomainTokens]:
     """Return every domain cut to its available tokens times proxy over target tokens: simulated epoching.
 
-    Whole documents, the first ones, so that slices of shorter proxies lie inside those of longer ones. A domain of
-    which less was read than that is used whole. A slice below 8 sequences is refused.
+    Whole documents, the first ones (long ones wait, see `DomainTokens.head`), so that slices of shorter proxies lie
+    inside those of longer ones. A domain of which less was read than that is used whole: `short_samples` names these. A
+    slice below 8 sequences is refused.
     """
     return {
-        name: _slice(domain, proxy_tokens / target_tokens, proxy_tokens, sequence_tokens)
+        name: _slice(domain, proxy_tokens, target_tokens, LEAST_SEQUENCES * sequence_tokens)
         for name, domain in domains.items()
     }
 
 
-def _slice(domain: DomainTokens, share: float, proxy_tokens: int, sequence_tokens: int) -> DomainTokens:
-    wanted = int(domain.available_tokens * share)
-    cut = domain.head(wanted)
-    least = LEAST_SEQUENCES * sequence_tokens
+def short_samples(
+    domains: Mapping[str, DomainTokens], *, proxy_tokens: int, target_tokens: int
+) -> dict[str, tuple[int, int]]:
+    """Return (tokens of the slice wanted, tokens read) of every domain of which too little was read for its slice.
+
+    Such a domain repeats more often in the proxy than it would at the target.
+    """
+    wanted = {name: _wanted(domain, proxy_tokens, target_tokens) for name, domain in domains.items()}
+    return {
+        name: (wanted[name], domain.tokens_count)
+        for name, domain in domains.items()
+        if domain.tokens_count < wanted[name]
+    }
+
+
+def _wanted(domain: DomainTokens, proxy_tokens: int, target_tokens: int) -> int:
+    return domain.available_tokens * proxy_tokens // target_tokens
+
+
+def _slice(domain: DomainTokens, proxy_tokens: int, target_tokens: int, least: int) -> DomainTokens:
+    cut = domain.head(_wanted(domain, proxy_tokens, target_tokens))
     if cut.tokens_count < least:
-        enough = -(-proxy_tokens * least // max(wanted, 1))
+        needed = least_head(domain.offsets, least)
+        advice = f"train proxies on at least {-(-needed * target_tokens // domain.available_tokens):,} tokens, or "
         raise ProxyError(
-            f"domain {domain.name!r}: {domain.available_tokens:,} available tokens cut to {share:.3g} of them leave "
-            f"{cut.tokens_count:,} tokens in whole documents, fewer than {LEAST_SEQUENCES} sequences of "
-            f"{sequence_tokens}; train proxies on at least {enough:,} tokens, or merge the domain with another"
+            f"domain {domain.name!r}: {domain.available_tokens:,} available tokens cut to "
+            f"{proxy_tokens / target_tokens:.3g} of them leave {cut.tokens_count:,} tokens in whole documents, fewer "
+            f"than the {least:,} of {LEAST_SEQUENCES} sequences; {advice if needed else 'read more of it, or '}"
+            "merge the domain with another"
         )
     return cut

@@ -3,7 +3,8 @@
 The usual practice since GPT-3: words split at white space, case and punctuation ignored, and a 13-gram that stands in
 many training documents is no leak but boilerplate (licence headers, turns of phrase), so it is ignored. Here a document
 that shares any other 13-gram is dropped whole, not cut, and the text compared is what a proxy is scored on, in both
-parts. Token arrays are compared by 50 tokens, since a token is less than a word.
+parts. A document that holds half of an excerpt's grams is dropped however common these are: it is a copy of the page
+that the excerpt is from, and there are many. Token arrays are compared by 50 tokens, since a token is less than a word.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 GRAM_WORDS = 13
 GRAM_TOKENS = 50
 COMMON_DOCUMENTS = 5  # a gram in more training documents is boilerplate (seen in licences and templates; a choice)
+COPIED_SHARE = 0.5  # of an excerpt's grams: a document that holds so much of it is a copy; a choice
 BLOCK = 1 << 22  # bytes or tokens looked at together: bounds memory (about 40 times this)
 FILTER_BITS = 22  # of a table that most grams fail at once
 
@@ -54,10 +56,16 @@ def find(
 ) -> dict[str, Overlap]:
     """Return what every domain shares with the sets: `evaluation` as text, `tokens` as ids (for domains of ids)."""
     by_words, by_tokens = _Index(evaluation), _Index(tokens)
-    hits = {name: (by_tokens if texts.are_tokens else by_words).hits(texts) for name, texts in domains.items()}
+    indices = {name: by_tokens if texts.are_tokens else by_words for name, texts in domains.items()}
+    hits = {name: indices[name].hits(texts) for name, texts in domains.items()}
     common = _common(list(hits.values()))
     sets = list(evaluation)
-    return {name: _overlap(hits[name], common, len(texts.offsets) - 1, sets) for name, texts in domains.items()}
+    found = {}
+    for name, texts in domains.items():
+        telling = ~np.isin(hits[name].grams, common)
+        telling |= indices[name].copied(hits[name], telling)
+        found[name] = _overlap(hits[name], telling, len(texts.offsets) - 1, sets)
+    return found
 
 
 def grams(texts: Texts) -> Iterator[tuple[Hashes, NDArray[np.int64]]]:
@@ -105,14 +113,21 @@ def _windows(units: Hashes, documents: NDArray[np.int64], width: int) -> tuple[H
 
 
 class _Index:
-    """The grams of the evaluation sets, and which set each is (first) in."""
+    """The grams of the evaluation sets, which set each is (first) in, and which excerpts each stands in."""
 
     def __init__(self, sets: Mapping[str, Texts]) -> None:
-        found = [hashes for texts in sets.values() for hashes in [np.unique(_joined(texts))]]
-        owners = [np.full(len(hashes), index) for index, hashes in enumerate(found)]
-        everything = np.concatenate(found) if found else np.empty(0, np.uint64)
-        self._grams, first = np.unique(everything, return_index=True)
-        self._owners = np.concatenate(owners)[first] if owners else np.empty(0, np.int64)
+        joined = [_joined(texts) for texts in sets.values()]
+        counts = [len(texts.offsets) - 1 for texts in sets.values()]
+        firsts = np.cumsum([0, *counts])
+        everything = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in joined)])
+        owners = np.repeat(np.arange(len(joined)), [len(hashes) for hashes, _ in joined])
+        self._grams, first, places = np.unique(everything, return_index=True, return_inverse=True)
+        self._owners = owners[first]
+        excerpts = [where + first for (_, where), first in zip(joined, firsts[:-1].tolist(), strict=True)]
+        pairs = _pairs(places, np.concatenate([np.empty(0, np.int64), *excerpts]))
+        self._excerpts = pairs[:, 1]
+        self._starts = np.searchsorted(pairs[:, 0], np.arange(len(self._grams) + 1))
+        self._sizes = np.bincount(self._excerpts, minlength=int(firsts[-1]))
         self._filter = np.zeros(1 << FILTER_BITS, dtype=np.bool_)
         self._filter[self._grams >> np.uint64(64 - FILTER_BITS)] = True
 
@@ -123,7 +138,44 @@ class _Index:
         if texts.counted is not None:
             pairs = pairs[texts.counted[pairs[:, 1]]]
         places, documents = pairs[:, 0], pairs[:, 1]
-        return _Hits(grams=self._grams[places], owners=self._owners[places], documents=documents)
+        return _Hits(places=places, grams=self._grams[places], owners=self._owners[places], documents=documents)
+
+    def copied(self, hits: "_Hits", telling: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which hits are of an excerpt that their document holds `COPIED_SHARE` of.
+
+        Only documents without a `telling` hit are looked at: the others are dropped as it is.
+        """
+        found = np.zeros(len(hits.documents), dtype=np.bool_)
+        if not len(found):
+            return found
+        told = np.zeros(int(hits.documents.max()) + 1, dtype=np.bool_)
+        told[hits.documents[telling]] = True
+        counts = np.bincount(hits.documents)
+        enough = counts >= COPIED_SHARE * self._sizes[self._sizes > 0].min()
+        open_hits = np.flatnonzero((enough & ~told)[hits.documents])
+        open_hits = open_hits[np.argsort(hits.documents[open_hits], kind="stable")]
+        widths = np.diff(self._starts)[hits.places[open_hits]]
+        reach = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+        bounds = np.flatnonzero(np.diff(hits.documents[open_hits], prepend=-1, append=-1))
+        start = 0
+        while start < len(bounds) - 1:  # some documents at a time: a gram of many documents may be of many excerpts
+            stop = int(np.searchsorted(reach[bounds], reach[bounds[start]] + BLOCK, side="right")) - 1
+            stop = min(max(stop, start + 1), len(bounds) - 1)
+            block = slice(int(bounds[start]), int(bounds[stop]))
+            found[open_hits[block]] = self._of_copies(hits, open_hits[block], widths[block])
+            start = stop
+        return found
+
+    def _of_copies(self, hits: "_Hits", chosen: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of the `chosen` hits (all of some documents) are of an excerpt that their document copies."""
+        which = np.repeat(np.arange(len(chosen)), widths)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(widths) - widths, widths)
+        excerpts = self._excerpts[self._starts[hits.places[chosen]][which] + within]
+        keys = hits.documents[chosen][which] * len(self._sizes) + excerpts
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        copies = counts[inverse] >= COPIED_SHARE * self._sizes[excerpts]
+        found: NDArray[np.bool_] = np.bincount(which[copies], minlength=len(chosen)) > 0
+        return found
 
     def _look_up(self, hashes: Hashes, documents: NDArray[np.int64]) -> NDArray[np.int64]:
         if not len(self._grams):
@@ -136,6 +188,7 @@ class _Index:
 
 @dataclass(frozen=True, kw_only=True)
 class _Hits:
+    places: NDArray[np.int64]
     grams: Hashes
     owners: NDArray[np.int64]
     documents: NDArray[np.int64]
@@ -147,19 +200,25 @@ def _common(hits: list[_Hits]) -> Hashes:
     return found[counts > COMMON_DOCUMENTS]
 
 
-def _overlap(hits: _Hits, common: Hashes, documents: int, sets: list[str]) -> Overlap:
-    telling = ~np.isin(hits.grams, common)
+def _overlap(hits: _Hits, telling: NDArray[np.bool_], documents: int, sets: list[str]) -> Overlap:
     dropped = np.zeros(documents, dtype=np.bool_)
     dropped[hits.documents[telling]] = True
-    pairs = np.unique(np.stack([hits.owners[telling], hits.documents[telling]], axis=1), axis=0)
+    pairs = _pairs(hits.owners[telling], hits.documents[telling])
     counts = np.bincount(pairs[:, 0], minlength=len(sets))
     return Overlap(
         dropped=dropped, by_set={name: int(count) for name, count in zip(sets, counts, strict=True) if count}
     )
 
 
-def _joined(texts: Texts) -> Hashes:
-    return np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in grams(texts))])
+def _joined(texts: Texts) -> tuple[Hashes, NDArray[np.int64]]:
+    found = list(grams(texts))
+    hashes = np.concatenate([np.empty(0, np.uint64), *(each for each, _ in found)])
+    return hashes, np.concatenate([np.empty(0, np.int64), *(each for _, each in found)])
+
+
+def _pairs(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct pairs, sorted."""
+    return np.unique(np.stack([left, right], axis=1), axis=0)
 
 
 def _mix(hashes: Hashes) -> Hashes:

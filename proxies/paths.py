@@ -1,10 +1,12 @@
 """Which files a list of patterns names, on this machine or anywhere that fsspec reaches."""
 
 import glob
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from proxies.errors import SourceError
+
+COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
 
 
 def as_patterns(paths: str | Sequence[str]) -> tuple[str, ...]:
@@ -32,6 +34,14 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def suffix_of(name: str) -> str:
+    """Return the suffix that tells the format, in lower case: that before .gz or .zst."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
 def stamp(name: str, *, root: Path) -> str:
     """Return a file's name below `root`, size and time of change, or what a remote file system says instead."""
     if not is_remote(name):
@@ -45,7 +55,8 @@ def stamp(name: str, *, root: Path) -> str:
 
 
 def _local(pattern: str, root: Path) -> list[str]:
-    full = str(root.resolve() / Path(pattern).expanduser())
+    folder = Path(glob.escape(str(root.resolve())))  # its brackets are no pattern
+    full = str(folder / Path(pattern).expanduser())
     found = glob.glob(full, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
     return sorted(name for name in found if Path(name).is_file())
 

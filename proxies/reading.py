@@ -26,15 +26,16 @@ def read_sources(
     for number, (where, source) in enumerate(sources.items()):
         report(f"reading {where}")
         try:
-            each = spool(source.documents(), folder / str(number), token_type=token_type)
+            each = spool(
+                source.documents(),
+                folder / str(number),
+                token_type=token_type,
+                vocabulary=tokenizer.vocabulary if tokenizer else 0,
+            )
         except SourceError as error:
             raise SourceError(f"{where}: {error}") from error
         if not len(each):
             raise CorpusError(f"{where} is empty: its source has no documents with text; check it")
-        if each.are_tokens and tokenizer is not None and int(each.content.max()) >= tokenizer.vocabulary:
-            raise CorpusError(
-                f"{where} has the id {each.content.max()}, the vocabulary is {tokenizer.vocabulary}; check its dtype"
-            )
         found[where] = each
     return found
 

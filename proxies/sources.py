@@ -12,6 +12,7 @@ from proxies.errors import SourceError
 from proxies.file_source import FilesSource
 from proxies.huggingface_source import HuggingFaceSource
 from proxies.installed import InstalledSource
+from proxies.plain_values import typed
 from proxies.token_source import TokensSource
 
 
@@ -20,19 +21,22 @@ def open_source(plain: Mapping[str, Any], *, root: Path, where: str) -> Source:
 
     Its relative paths start at `root`; `where` names it in errors.
     """
-    if plain.get("kind") not in SOURCES:
+    if not isinstance(plain, Mapping):
+        raise SourceError(f"source of {where} is {plain!r}; give a mapping with kind, one of {sorted(SOURCES)}")
+    if str(plain.get("kind")) not in SOURCES:
         raise SourceError(f"source of {where} has the unknown kind {plain.get('kind')!r}; known: {sorted(SOURCES)}")
     source = SOURCES[plain["kind"]]
     known = {each.name: each for each in fields(source) if each.name != "root"}
     given = {key: value for key, value in plain.items() if key != "kind"}
     if unknown := set(given) - set(known):
         raise SourceError(
-            f"source of {where} has unknown keys {sorted(unknown)}; {plain['kind']!r} takes {sorted(known)}"
+            f"source of {where} has unknown keys {sorted(map(str, unknown))}; {plain['kind']!r} takes {sorted(known)}"
         )
     if missing := {name for name, each in known.items() if each.default is MISSING} - set(given):
         raise SourceError(f"source of {where} ({plain['kind']!r}) lacks {sorted(missing)}; add them")
+    values = typed(source, given, where=f"source of {where}", error=SourceError)
     try:
-        return source(**given, root=root)
+        return source(**values, root=root)
     except SourceError as error:
         raise SourceError(f"source of {where}: {error}") from error
 

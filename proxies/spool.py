@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxies.documents import Document, TokenDocument
+from proxies.errors import SourceError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,13 @@ class Spool:
 
 
 def spool(
-    documents: Iterable[Document | TokenDocument], path: Path, *, token_type: np.dtype[np.unsignedinteger]
+    documents: Iterable[Document | TokenDocument],
+    path: Path,
+    *,
+    token_type: np.dtype[np.unsignedinteger],
+    vocabulary: int = 0,
 ) -> Spool:
-    """Return the distinct, non-empty `documents`, written to `path`; ids are kept as `token_type`."""
+    """Return the distinct, non-empty `documents`, written to `path`; ids, below `vocabulary`, as `token_type`."""
     seen: set[int] = set()
     lengths: list[int] = []
     hashes: list[int] = []
@@ -50,7 +55,7 @@ def spool(
     with path.open("wb") as file:
         for document in documents:
             are_tokens = isinstance(document, TokenDocument)
-            content, prompt_bytes, weight = _content(document, token_type)
+            content, prompt_bytes, weight = _content(document, token_type, vocabulary)
             if len(content) == prompt_bytes:
                 continue
             digest = int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
@@ -77,15 +82,27 @@ def spool(
     )
 
 
-def _content(document: Document | TokenDocument, token_type: np.dtype[np.unsignedinteger]) -> tuple[bytes, int, float]:
+def _content(
+    document: Document | TokenDocument, token_type: np.dtype[np.unsignedinteger], vocabulary: int
+) -> tuple[bytes, int, float]:
     """Return a document's bytes, how many of these are its prompt, and how many documents it stands for."""
     if isinstance(document, TokenDocument):
+        _check_ids(document, vocabulary)
         return document.tokens.astype(token_type).tobytes(), 0, 1.0
     text = _bytes(document.text)
     if not text.strip():
         return b"", 0, 1.0
     prompt = _bytes(document.prompt)
     return prompt + text, len(prompt), document.stands_for
+
+
+def _check_ids(document: TokenDocument, vocabulary: int) -> None:
+    """Refuse ids outside the vocabulary, before a narrower type would make other ids of them."""
+    if not len(document.tokens):
+        return
+    for wrong in (int(document.tokens.min()), int(document.tokens.max())):
+        if not 0 <= wrong < vocabulary:
+            raise SourceError(f"{document.name} has the id {wrong}, the vocabulary is {vocabulary}; check its dtype")
 
 
 def _bytes(text: str) -> bytes:

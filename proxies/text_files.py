@@ -2,40 +2,66 @@
 
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proxies.documents import Document
 from proxies.errors import SourceError
-from proxies.paths import is_remote
+from proxies.paths import COMPRESSIONS, is_remote, suffix_of
 from proxies.remote_files import open_remote
 
 Row = Mapping[str, Any]
-COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
 BATCH_ROWS = 1_024
-LINES = ([".jsonl"], [".ndjson"])
+LINES = frozenset({".jsonl", ".ndjson"})
+DEFAULT_KEY = "text"
+LOG = logging.getLogger(__name__)
 
 
-def read(name: str, *, field: str, column: str, pair: tuple[str, str] | None) -> Iterator[Document]:
+def read(name: str, *, field: str | None, column: str | None, pair: tuple[str, str] | None) -> Iterator[Document]:
     """Yield the documents of a file or URL; `pair` names the fields of prompt and answer, where it has these."""
-    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
-    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-    suffix = (suffixes[:-1] if compression else suffixes)[-1:]
+    suffix = suffix_of(name)
     try:
-        with _open(name, compression) as stream:
-            if suffix in LINES or suffix == [".parquet"]:
-                rows = _lines(stream, name) if suffix in LINES else _table(stream, pair or (column,), name)
-                yield from _documents(rows, pair, field if suffix in LINES else column)
+        with _open(name, COMPRESSIONS.get(PurePosixPath(name).suffix.lower())) as stream:
+            if suffix == ".parquet":
+                keys = pair or (column or DEFAULT_KEY,)
+                yield from _documents(_table(stream, keys, name), keys, name)
+            elif suffix in LINES or (suffix == ".json" and (field is not None or pair)):
+                yield from _documents(_lines(stream, name), pair or (field or DEFAULT_KEY,), name)
             elif pair:
-                raise SourceError(f"{name!r} holds no prompts and answers; give .jsonl or .parquet files")
+                raise SourceError(f"{name!r} holds no prompts and answers; give .jsonl, .json or .parquet files")
+            elif suffix == ".json":
+                yield from _json(stream, name)
             else:
                 yield Document(text=_decode(stream.read(), name), name=name)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{name!r} cannot be read: {error}; check the file") from error
+
+
+def _json(stream: IO[bytes], name: str) -> Iterator[Document]:
+    """Yield the documents of a file that holds an object a line, or else is one document."""
+    content = stream.read()
+    if _holds_lines(content):
+        yield from _documents(_lines(io.BytesIO(content), name), (DEFAULT_KEY,), name)
+    else:
+        yield Document(text=_decode(content, name), name=name)
+
+
+def _holds_lines(content: bytes) -> bool:
+    """Say whether the first line is a whole object, and either another follows or it has text in the usual field."""
+    lines = (line for line in io.BytesIO(content) if line.strip())
+    try:
+        first = json.loads(next(lines, b""))
+    except ValueError:
+        return False
+    if not isinstance(first, dict):
+        return False
+    following = next(lines, b"")
+    return following.lstrip().startswith(b"{") if following else isinstance(first.get(DEFAULT_KEY), str)
 
 
 def _open(name: str, compression: str | None) -> IO[bytes]:
@@ -89,19 +115,35 @@ def _table(stream: IO[bytes], columns: tuple[str, ...], name: str) -> Iterator[t
             yield f"{name}:{number}", row
 
 
-def _documents(rows: Iterator[tuple[str, Row]], pair: tuple[str, str] | None, field: str) -> Iterator[Document]:
+def _documents(rows: Iterator[tuple[str, Row]], keys: tuple[str, ...], name: str) -> Iterator[Document]:
+    """Yield the rows' texts in `keys`: the last is the document's, one before it the prompt's."""
+    found, skipped = 0, 0
+    lacking: tuple[str, Row] | None = None
     for where, row in rows:
-        if pair:
-            yield Document(text=_text(row, pair[1], where), prompt=_text(row, pair[0], where), name=where)
-        else:
-            yield Document(text=_text(row, field, where), name=where)
+        if any(row.get(key) is None for key in keys):
+            lacking = lacking or (where, row)
+            skipped += 1
+            continue
+        found += 1
+        prompt = _text(row, keys[0], where) if len(keys) > 1 else ""
+        yield Document(text=_text(row, keys[-1], where), prompt=prompt, name=where)
+    if lacking and not found:
+        _refuse(
+            lacking[1], next(key for key in keys if lacking[1].get(key) is None), lacking[0], "nor has any other row"
+        )
+    if skipped:
+        LOG.warning("%s: %d of %d rows have nothing in %r and are left out", name, skipped, found + skipped, keys)
 
 
 def _text(row: Row, key: str, where: str) -> str:
-    value = row.get(key)
+    value = row[key]
     if not isinstance(value, str):
-        raise SourceError(f"{where} has no text in {key!r} (got {value!r:.40}); its fields: {sorted(row)}")
-    return value
+        _refuse(row, key, where, "give the name of one that holds text")
+    return str(value)
+
+
+def _refuse(row: Row, key: str, where: str, more: str) -> NoReturn:
+    raise SourceError(f"{where} has no text in {key!r} (got {row.get(key)!r:.40}), {more}; its fields: {sorted(row)}")
 
 
 def _decode(content: bytes, name: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from proxies.documents import TokenDocument
 from proxies.errors import SourceError
-from proxies.paths import as_patterns, expand, stamp
+from proxies.paths import as_patterns, expand, is_remote, stamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,18 @@ class TokensSource:
         return "\n".join(stamp(name, root=self.root) for name in expand(as_patterns(self.paths), root=self.root))
 
     def _open(self, name: str) -> NDArray[np.unsignedinteger]:
-        if name.endswith(".npy"):
-            tokens: NDArray[np.unsignedinteger] = np.load(name, mmap_mode="r")
-        elif self.dtype is None:
+        if is_remote(name):
+            raise SourceError(f"{name!r} is a URL, and token arrays are read in place; copy the file to this machine")
+        if not name.endswith(".npy") and self.dtype is None:
             raise SourceError(f"{name!r} is a raw file; state the dtype of its tokens, e.g. 'uint16'")
-        else:
-            tokens = np.memmap(name, dtype=np.dtype(self.dtype), mode="r")
+        try:
+            tokens: NDArray[np.unsignedinteger] = (
+                np.load(name, mmap_mode="r")
+                if name.endswith(".npy")
+                else np.memmap(name, dtype=np.dtype(self.dtype), mode="r")
+            )
+        except (OSError, ValueError, EOFError) as error:  # numpy's words for an empty file or one that is cut short
+            raise SourceError(f"{name!r} cannot be read as an array ({error}); check the file and its dtype") from error
         if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
             raise SourceError(f"{name!r} holds {tokens.dtype} of shape {tokens.shape}; give a flat array of integers")
         return tokens

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from proxies.errors import CorpusError
+from proxies.plain_values import value_of
 
 Ids = NDArray[np.unsignedinteger]
 
@@ -157,10 +158,20 @@ def check_tokenizer(plain: Mapping[str, Any]) -> None:
         )
     if missing := NEEDED[kind] - keys:
         raise CorpusError(f"tokenizer of kind {kind!r} lacks {sorted(missing)}; add them")
+    for key in sorted(keys):
+        value_of(plain[key], _type_of(kind, key), where=f"tokenizer of kind {kind!r}: {key}", error=CorpusError)
     if kind == "bpe" and not (isinstance(plain["vocabulary"], int) and plain["vocabulary"] >= 257):
         raise CorpusError(
             f"tokenizer vocabulary is {plain['vocabulary']!r}; give an integer of at least 257 (256 bytes and the end)"
         )
+
+
+def _type_of(kind: str, key: str) -> object:
+    if key == "path":
+        return str
+    if key == "end_of_document" and kind == "file":
+        return str | None
+    return float if key == "bytes_per_token" else int
 
 
 def open_tokenizer(plain: Mapping[str, Any], *, root: Path) -> Tokenizer | None:
@@ -171,7 +182,7 @@ def open_tokenizer(plain: Mapping[str, Any], *, root: Path) -> Tokenizer | None:
         return None
     if plain["kind"] == "file":
         return read_tokenizer(root / plain["path"], end_of_document=plain.get("end_of_document"))
-    vocabulary, end = int(plain["vocabulary"]), int(plain["end_of_document"])
+    vocabulary, end = int(float(plain["vocabulary"])), int(float(plain["end_of_document"]))
     return GivenIds(
         vocabulary=vocabulary,
         end_of_document=end,

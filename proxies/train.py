@@ -24,7 +24,7 @@ from proxies.optimizers import OPTIMIZERS, learning_rate
 from proxies.training import Progress, Report, Training
 
 CURVE_POINTS = 20
-LATE_FRACTION = 0.5  # a loss still above the first one after half of the training will not come down; a guess
+LATE_FRACTION = 0.5  # worse than guessing blindly after half of the training, a loss will not come down; a guess
 
 
 def train(
@@ -36,16 +36,27 @@ def train(
     seed: int,
     part: Part = "search",
     target_tokens: int | None = None,
+    slice_tokens: int | None = None,
     gold: Path | None = None,
     report: Report | None = None,
 ) -> Training:
     """Train a proxy from scratch on `tokens` (rounded down to whole steps) of `recipe`, and evaluate it on `part`.
 
-    Same arguments, same losses, bit for bit on one machine with one thread. `target_tokens`: simulated epoching.
+    Same arguments, same losses, bit for bit on one machine with one thread. `target_tokens`: simulated epoching,
+    where every domain is cut as for a training on `slice_tokens` (None: `tokens`; more, where this training is cut
+    short but must pass over the text of a longer one).
     `gold`: a folder for the gold-token log-probabilities of every evaluation set, `<set>.npy`, float32, natural log.
     `report` is called at every point of the curve.
     """
-    batches = draw(config, corpus.domains, recipe, tokens=tokens, seed=seed, target_tokens=target_tokens)
+    batches = draw(
+        config,
+        corpus.domains,
+        recipe,
+        tokens=tokens,
+        seed=seed,
+        target_tokens=target_tokens,
+        slice_tokens=slice_tokens,
+    )
     model = build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=seed)
     started = time.perf_counter()
     curve, diverged = fit(model, batches, report=report)
@@ -81,8 +92,12 @@ def draw(
     tokens: int,
     seed: int,
     target_tokens: int | None = None,
+    slice_tokens: int | None = None,
 ) -> Batches:
-    """Return the batches of a training; `target_tokens` cuts domains so that they repeat as there."""
+    """Return the batches of a training.
+
+    `target_tokens` cuts domains so that a training on `slice_tokens` (None: `tokens`) repeats them as there.
+    """
     steps = tokens // config.batch_tokens
     if steps < 1:
         raise ProxyError(f"{tokens} tokens are less than one step of {config.batch_tokens}; train on more")
@@ -90,7 +105,7 @@ def draw(
         used = {name for _, weights in recipe for name, weight in weights.items() if weight > 0}
         cut = slice_domains(
             {name: domain for name, domain in domains.items() if name in used},
-            proxy_tokens=tokens,
+            proxy_tokens=tokens if slice_tokens is None else slice_tokens,
             target_tokens=target_tokens,
             sequence_tokens=config.sequence_tokens,
         )

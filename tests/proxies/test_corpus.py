@@ -12,6 +12,7 @@ import pytest
 
 from proxies.corpus import Corpus, CorpusConfig, DomainTokens, open_corpus, prepare
 from proxies.errors import CorpusError, SourceError
+from proxies.evaluation_sets import PARTS
 
 
 def write_domain(root: Path, name: str, *, documents: int = 60, seed: int = 0) -> list[str]:
@@ -163,6 +164,61 @@ def test_of_prompts_and_answers_only_the_answer_is_scored(tmp_path: Path) -> Non
     assert sorted(scored) == sorted(pair["a"] for pair in pairs)
 
 
+def test_a_long_answer_is_scored_whole_and_leaves_half_an_excerpt_to_its_prompt(tmp_path: Path) -> None:
+    write_domain(tmp_path, "a")
+    pairs = [{"q": f"{i}:" + "?" * 100, "a": f"{i}" * 80} for i in range(4)]
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    source = {"kind": "files", "paths": "qa.jsonl", "prompt": "q", "answer": "a"}
+    corpus = make(tmp_path, plain("a", evaluation=[{"name": "qa", "source": source, "excerpt_tokens": 64}]))
+    each = corpus.evaluation("search")["qa"]
+    found = [bytes(each.tokens[start:stop]).decode() for start, stop in pairwise(each.offsets.tolist())]
+    assert each.scored_from.tolist() == [32] * len(found)
+    assert {text[32:] for text in found} <= {pair["a"] for pair in pairs}
+    assert {text[:32] for text in found} == {"?" * 32}
+
+
+def test_a_document_of_two_sets_is_in_the_same_part_of_both(tmp_path: Path) -> None:
+    write_domain(tmp_path, "a")
+    own = write_domain(tmp_path, "own", documents=12)
+    sets = {"all": own, "few": own[:3], "some": own[2:9]}
+    for name, texts in sets.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    evaluation = [
+        {"name": name, "source": {"kind": "files", "paths": f"{name}.jsonl"}, "excerpt_tokens": 1_000} for name in sets
+    ]
+    corpus = make(tmp_path, plain("a", evaluation=evaluation))
+    texts = {
+        part: {
+            bytes(each.tokens[start:stop]).decode()
+            for each in corpus.evaluation(part).values()
+            for start, stop in pairwise(each.offsets.tolist())
+        }
+        for part in PARTS
+    }
+    assert not texts["search"] & texts["proof"]
+    assert texts["search"] | texts["proof"] == set(own)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    write_domain(tmp_path, "a")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CorpusError, match=r"cannot be written to .* name another one"):
+        prepare(CorpusConfig.from_plain(plain("a"), root=tmp_path), tmp_path / "file" / "corpora")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["manifest.json", "domains/a.tokens", "domains/a.offsets.npy", "evaluation/*/a.npz"]
+)
+@pytest.mark.parametrize("content", [b"", b"{"])
+def test_a_broken_corpus_is_said(tmp_path: Path, pattern: str, content: bytes) -> None:
+    write_domain(tmp_path, "a")
+    folder = make(tmp_path, plain("a")).folder
+    for path in folder.glob(pattern):
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"is broken \(.*delete the folder"):
+        open_corpus(folder).evaluation("search")
+
+
 def test_heads_are_whole_documents_and_nested(tmp_path: Path) -> None:
     write_domain(tmp_path, "a")
     domain = make(tmp_path, plain("a")).domains["a"]
@@ -216,6 +272,15 @@ def test_token_arrays_need_the_tokenizer_of_the_corpus(tmp_path: Path) -> None:
         ({"domains": []}, "no domains"),
         ({"domains": [{"name": "a/b", "source": {"kind": "files", "paths": "x"}}]}, "name 'a/b'"),
         ({"domains": [{"name": "a"}]}, r"domain 'a' lacks \['source'\]"),
+        ({"domains": ["a"]}, r"domains is \['a'\]; give a list of mappings"),
+        ({"domains": None}, "domains is None; give a list"),
+        ({"domains": [{"name": 3, "source": {}}]}, "domain 3: name is 3; give text"),
+        ({"domains": [{"name": "a", "source": "a.txt"}]}, "domain 'a': source is 'a.txt'; give a mapping"),
+        ({"domains": [{"name": "a", "source": {}, "held_out": "some"}]}, "held_out is 'some'; give a number"),
+        ({"evaluation": [{"name": "x", "domain": "a", "max_bytes": None}]}, "'x': max_bytes is empty; give a whole"),
+        ({"tokenizer": "bytes"}, "tokenizer is 'bytes'; give a mapping"),
+        ({"tokenizer": {"kind": "file", "path": None}}, "path is empty; give text"),
+        ({"seed": "one"}, "seed is 'one'; give a whole number"),
         ({"tokens": 3}, r"corpus has unknown keys \['tokens'\]"),
         ({"tokenizer": {"kind": "file", "path": "none.json"}}, "does not exist"),
     ],

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxies.corpus import DomainTokens
 from proxies.errors import ProxyError
-from proxies.mixing import Batches, slice_domains, take_turns
+from proxies.mixing import Batches, short_samples, slice_domains, take_turns
 
 T = 16
 
@@ -114,9 +116,51 @@ def test_a_slice_follows_the_tokens_stated_not_those_read() -> None:
 
 def test_a_slice_below_eight_sequences_is_refused_with_the_numbers() -> None:
     with pytest.raises(
-        ProxyError, match=r"'a': 1,000 available tokens cut to 0\.1 .* leave 80 tokens .* at least 1,280"
+        ProxyError, match=r"'a': 1,000 available tokens cut to 0\.1 .* leave 80 tokens .* at least 1,600"
     ):
         slice_domains(DOMAINS, proxy_tokens=1_000, target_tokens=10_000, sequence_tokens=T)
+    some = {"a": DOMAINS["a"]}
+    assert slice_domains(some, proxy_tokens=1_600, target_tokens=10_000, sequence_tokens=T)["a"].tokens_count == 160
+    with pytest.raises(ProxyError, match="leave 120 tokens"):
+        slice_domains(some, proxy_tokens=1_599, target_tokens=10_000, sequence_tokens=T)
+
+
+def test_a_domain_too_small_for_any_slice_is_told_to_grow() -> None:
+    with pytest.raises(ProxyError, match=r"leave 100 tokens .* read more of it, or merge"):
+        slice_domains({"x": domain("x", 100)}, proxy_tokens=1_000, target_tokens=1_000, sequence_tokens=T)
+
+
+def of_documents(lengths: list[int]) -> DomainTokens:
+    offsets = np.cumsum([0, *lengths]).astype(np.int64)
+    ids = np.repeat(np.arange(len(lengths), dtype=np.uint32), lengths)
+    return DomainTokens(name="x", tokens=ids, offsets=offsets, available_tokens=int(offsets[-1]))
+
+
+def test_a_long_first_document_does_not_empty_a_slice() -> None:
+    some = of_documents([100_000, *[1_000] * 200])
+    assert some.head(20_000).tokens.tolist() == np.repeat(np.arange(1, 21), 1_000).tolist()
+    assert 0 in some.head(250_000).tokens
+    assert some.head(300_000).tokens_count == 300_000
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40_000), min_size=1, max_size=60),
+    wanted=st.tuples(st.integers(0, 400_000), st.integers(0, 400_000)),
+)
+def test_heads_hold_whole_documents_and_lie_inside_one_another(lengths: list[int], wanted: tuple[int, int]) -> None:
+    some = of_documents(lengths)
+    small, large = (some.head(tokens) for tokens in sorted(wanted))
+    assert np.array_equal(small.tokens, large.tokens[: small.tokens_count])
+    assert large.tokens_count <= max(wanted)
+    found, counts = np.unique(large.tokens, return_counts=True)
+    assert [lengths[document] for document in found.tolist()] == counts.tolist()
+    assert some.head(sum(lengths)).tokens_count == sum(lengths)
+
+
+def test_domains_of_which_too_little_was_read_are_named() -> None:
+    sample = {"web": domain("web", 4_000, available=1_000_000), "a": DOMAINS["a"]}
+    assert short_samples(sample, proxy_tokens=10_000, target_tokens=1_000_000) == {"web": (10_000, 4_000)}
+    assert short_samples(sample, proxy_tokens=4_000, target_tokens=1_000_000) == {}
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import re
 
 import numpy as np
+import pytest
 
-from proxies.overlap import COMMON_DOCUMENTS, GRAM_TOKENS, GRAM_WORDS, Texts, find, grams
+from proxies.overlap import BLOCK, COMMON_DOCUMENTS, GRAM_TOKENS, GRAM_WORDS, Texts, find, grams
 
 
 def texts(documents: list[str]) -> Texts:
@@ -37,9 +38,13 @@ def test_a_document_is_dropped_exactly_if_it_shares_a_gram_that_is_not_common() 
     for document in training:
         for gram in word_grams(document):
             counts[gram] = counts.get(gram, 0) + 1
-    telling = {gram for each in evaluation for gram in word_grams(each) if counts.get(gram, 0) <= COMMON_DOCUMENTS}
+    excerpts = [found for each in evaluation if (found := word_grams(each))]
+    telling = {gram for found in excerpts for gram in found if counts.get(gram, 0) <= COMMON_DOCUMENTS}
     overlap = find({"a": texts(training)}, {"set": texts(evaluation)}, {})["a"]
-    assert overlap.dropped.tolist() == [bool(word_grams(document) & telling) for document in training]
+    assert overlap.dropped.tolist() == [
+        bool(held & telling) or any(2 * len(held & found) >= len(found) for found in excerpts)
+        for held in map(word_grams, training)
+    ]
     assert overlap.by_set == {"set": int(overlap.dropped.sum())}
 
 
@@ -52,8 +57,21 @@ def test_case_and_punctuation_hide_nothing() -> None:
 def test_boilerplate_that_stands_in_many_documents_drops_none() -> None:
     phrase = " ".join(f"licence{i}" for i in range(20))
     training = [f"{phrase} and number {i} of its own words" for i in range(COMMON_DOCUMENTS + 1)]
-    assert not find({"a": texts(training)}, {"set": texts([phrase])}, {})["a"].dropped.any()
-    assert find({"a": texts(training[1:])}, {"set": texts([phrase])}, {})["a"].dropped.all()
+    excerpt = phrase + " " + " ".join(f"own{i}" for i in range(40))
+    assert not find({"a": texts(training)}, {"set": texts([excerpt])}, {})["a"].dropped.any()
+    assert find({"a": texts(training[1:])}, {"set": texts([excerpt])}, {})["a"].dropped.all()
+
+
+@pytest.mark.parametrize("block", [20, BLOCK])
+def test_every_mirror_of_an_evaluated_page_is_dropped(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxies.overlap.BLOCK", block)
+    page, other = (" ".join(f"{name}{i}" for i in range(60)) for name in ("page", "other"))
+    licence = " ".join(f"licence{i}" for i in range(20))
+    training = [f"mirror{i} of {page} at site{i}" for i in range(8)] + [f"{licence} and file{i}" for i in range(8)]
+    evaluation = {"first": texts([f"{licence} {other}", other]), "second": texts([page])}
+    overlap = find({"a": texts(training)}, evaluation, {})["a"]
+    assert overlap.dropped.tolist() == [True] * 8 + [False] * 8
+    assert overlap.by_set == {"second": 8}
 
 
 def test_token_arrays_are_compared_by_runs_of_ids() -> None:

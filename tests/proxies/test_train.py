@@ -13,6 +13,7 @@ from proxies.config import ProxyConfig, trial_flops
 from proxies.corpus import Corpus, CorpusConfig, prepare
 from proxies.errors import ProxyError
 from proxies.evaluate import bits_per_byte
+from proxies.mixing import slice_domains
 from proxies.optimizers import OPTIMIZERS
 from proxies.train import build, has_diverged, step, train
 from proxies.training import Progress, Training
@@ -122,6 +123,19 @@ def test_simulated_epoching_repeats_a_domain_as_the_target_would(corpus: Corpus)
     training = train(TINY, corpus, [(1.0, {"vowels": 1.0})], tokens=10_000, seed=0, target_tokens=target_tokens)
     at_target = target_tokens / corpus.domains["vowels"].available_tokens
     assert training.epochs["vowels"] == pytest.approx(at_target, rel=0.15)  # a slice ends with a whole document
+
+
+def test_a_training_cut_short_makes_its_passes_over_the_slice_of_its_rung(corpus: Corpus) -> None:
+    rung_tokens, target_tokens, passes = 20_000, 40_000, 1
+    recipe = [(1.0, {"vowels": 1.0})]
+    sliced = slice_domains(corpus.domains, proxy_tokens=rung_tokens, target_tokens=target_tokens, sequence_tokens=32)
+    whole = train(TINY, corpus, recipe, tokens=rung_tokens, seed=0, target_tokens=target_tokens)
+    tokens = passes * sliced["vowels"].tokens_count
+    assert tokens < rung_tokens
+    short = train(TINY, corpus, recipe, tokens=tokens, seed=0, target_tokens=target_tokens, slice_tokens=rung_tokens)
+    assert short.epochs["vowels"] == pytest.approx(passes, rel=0.05)  # whole steps
+    again = train(TINY, corpus, recipe, tokens=rung_tokens, seed=0, target_tokens=target_tokens, slice_tokens=20_000)
+    assert again.losses == whole.losses
 
 
 def test_a_training_that_explodes_stops_early_and_has_no_losses(corpus: Corpus) -> None:
