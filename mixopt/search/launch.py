@@ -16,7 +16,9 @@ from mixopt.search.setting import Setting
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
 from mixopt.workers import LocalWorkers, Workers
+from proxies.corpus import Corpus
 from proxies.experts import Ensemble
+from proxies.mixing import short_samples
 from store import LeaseLost, Search, Store, Trial
 
 FIXED = ("seed", "corpus", "evaluation", "target", "experts", "simulated")
@@ -29,11 +31,30 @@ def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text
     if config.simulated is not None:
         return simulated_text(config)
     corpus = prepare_corpus(config, folders, report=report)
+    _report_overlap(corpus, report)
+    _report_short_samples(corpus, config, report)
+    return Text.of(corpus, config)
+
+
+def _report_overlap(corpus: Corpus, report: Say) -> None:
+    """Say how many training documents were left out for the evaluation text in them."""
     dropped = {name: record.overlapping_documents for name, record in corpus.manifest.domains.items()}
     if any(dropped.values()):
         by_domain = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
         report(f"left out of training, since they contain evaluation text: {by_domain} documents")
-    return Text.of(corpus, config)
+
+
+def _report_short_samples(corpus: Corpus, config: SearchConfig, report: Say) -> None:
+    """Say which domains a proxy repeats more often than the target would, since too little of them was read."""
+    if config.target is None:
+        return
+    for rung in config.rungs:
+        short = short_samples(corpus.domains, proxy_tokens=rung.tokens, target_tokens=config.target.tokens)
+        for name, (wanted, read) in short.items():
+            report(
+                f"domain {name!r} has {read:,} tokens where rung {rung.name!r} wants {wanted:,} to repeat it as the "
+                "target would: read more of it, or take its epochs at this rung for too many"
+            )
 
 
 def start_workers(config: SearchConfig) -> Workers:
