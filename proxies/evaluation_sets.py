@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +17,8 @@ from proxies.overlap import Texts
 from proxies.spool import Spool
 from proxies.tokenization import Tokenizer
 
-PARTS = ("search", "proof")
+Part = Literal["search", "proof"]
+PARTS: tuple[Part, ...] = ("search", "proof")  # what the search looks at, and what only the proof does
 
 
 @dataclass(frozen=True, kw_only=True)
