@@ -13,9 +13,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mixopt.config_wording import WRONG, path_of, shown, unknown, wording
 from mixopt.errors import ConfigError, EmptySpace
-from mixopt.fidelity import Fidelity, Ladder, Target
+from mixopt.fidelity import EXPERT_FIDELITY, Fidelity, Ladder, Target
 from mixopt.located_yaml import read_yaml
-from mixopt.mixture import Domain
+from mixopt.mixture import Domain, check_name
 from mixopt.objective import Objective
 from mixopt.sections import (
     CorpusSection,
@@ -23,11 +23,11 @@ from mixopt.sections import (
     EvaluationSection,
     ExpertsSection,
     ObjectiveSection,
-    Plain,
     Positive,
     ProofSection,
     RungSection,
     Section,
+    SimulatedSection,
     StrategySection,
     TargetSection,
     Whole,
@@ -36,9 +36,10 @@ from mixopt.sections import (
 )
 from mixopt.space import LinearConstraint, SearchSpace
 from proxies.config import ProxyConfig, trial_flops
+from proxies.corpus_config import CorpusConfig
+from proxies.errors import ProxyError, SourceError
 
 RESERVED_SET = "objective"  # the key of the objective among predictions, beside the sets
-RESERVED_RUNG = "expert"  # the fidelity of data experts that could not train as their rung does
 NOMINAL_VOCABULARY = 32_768  # of a tokenizer file not opened yet; only to see whether the rungs rise in cost
 
 
@@ -61,7 +62,7 @@ class SearchConfig(Section):
     time_limit_s: Positive | None = None
     proof: Annotated[ProofSection | None, BeforeValidator(unless_false)] = ProofSection()
     workers: WorkersSection = WorkersSection()
-    simulated: Plain | None = None
+    simulated: SimulatedSection | None = None
     _root: Path = PrivateAttr(default_factory=Path.cwd)
 
     @classmethod
@@ -97,7 +98,7 @@ class SearchConfig(Section):
     @property
     def sets(self) -> tuple[str, ...]:
         """Every evaluation set, whether or not the objective counts it."""
-        return tuple(self.evaluation) if self.simulated is None else tuple(_simulated_sets(self.simulated))
+        return tuple(self.evaluation) if self.simulated is None else self.simulated.sets
 
     @property
     def tokens(self) -> int:
@@ -132,17 +133,17 @@ class SearchConfig(Section):
 
     def corpus_plain(self) -> dict[str, object]:
         """Return the plain corpus configuration: tokenizer, domains with their sources, evaluation sets, seed."""
-        keep = {"name", "source", "available_tokens", "held_out"}
         return {
             "tokenizer": dict(self.corpus.tokenizer),
-            "domains": [section.model_dump(include=keep, exclude_none=True) for section in self.domains],
-            "evaluation": [{"name": n, **s.model_dump(exclude_none=True)} for n, s in self.evaluation.items()],
+            "domains": [_plain_domain(section) for section in self.domains],
+            "evaluation": [_plain_set(name, section) for name, section in self.evaluation.items()],
             "seed": self.corpus.seed,
         }
 
     def simulated_plain(self) -> dict[str, object]:
         """Return the plain simulated law: the file's section, and the domains in their order."""
-        return {"domains": [section.name for section in self.domains]} | (self.simulated or {})
+        assert self.simulated is not None
+        return {"domains": [section.name for section in self.domains]} | self.simulated.model_dump(mode="json")
 
     def resolved(self) -> dict[str, object]:
         """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""
@@ -176,7 +177,10 @@ class SearchConfig(Section):
         self._check_evaluation()
         self._check_objective()
         self._check_ladder()
+        self._check_proof()
         self._check_space()
+        if self.simulated is None:
+            self._check_corpus()
         return self
 
     def _check_domains(self) -> None:
@@ -187,6 +191,7 @@ class SearchConfig(Section):
                 raise _wrong(("domains", i), f"domain {section.name!r} has no source; say where its text comes from")
             if self.simulated is not None and section.available_tokens is None:
                 raise _wrong(("domains", i), f"simulated domain {section.name!r} needs available_tokens; state them")
+            _check_name(("domains", i, "name"), "domain", section.name)
             try:
                 self._domain(section, {})
             except ConfigError as error:
@@ -200,12 +205,16 @@ class SearchConfig(Section):
                 ("simulated", "`sets`, a list of names") if self.simulated is not None else ("evaluation", "a set")
             )
             raise _wrong((where,), f"nothing to evaluate on; {where} needs {what}")
-        if RESERVED_SET in self.sets:
-            path = ("evaluation", RESERVED_SET)
-            raise _wrong(
-                path, f"{RESERVED_SET!r} is what predictions of the objective are called; name the set otherwise"
-            )
+        for i, name in enumerate(self.sets):
+            path = ("evaluation", name) if self.simulated is None else ("simulated", "sets", i)
+            _check_name(path, "evaluation set", name)
+            if name == RESERVED_SET:
+                message = f"{name!r} is what predictions of the objective are called; name the set otherwise"
+                raise _wrong(path, message)
         names = [section.name for section in self.domains]
+        for name in {} if self.simulated is None else self.simulated.limits:
+            if name not in names:
+                raise _wrong(("simulated", "limits", name), unknown("domain", name, names))
         for name, section in self.evaluation.items():
             if (section.domain is None) == (section.source is None):
                 raise _wrong(
@@ -230,6 +239,11 @@ class SearchConfig(Section):
             raise _wrong(("objective", named), str(error)) from None
 
     def _check_ladder(self) -> None:
+        for i, rung in enumerate(self.rungs):
+            step = ProxyConfig.from_plain(rung.proxy).batch_tokens
+            if rung.tokens < step:
+                message = f"{rung.tokens} tokens are less than one batch of rung {rung.name!r}, {step}; give more"
+                raise _wrong(("ladder", i, "tokens"), message)
         vocabulary = self.corpus.tokenizer.get("vocabulary", NOMINAL_VOCABULARY)
         nominal = 256 if self.corpus.tokenizer.get("kind") == "bytes" else vocabulary
         try:
@@ -237,11 +251,26 @@ class SearchConfig(Section):
         except ConfigError as error:
             raise _wrong(("ladder",), str(error)) from None
         names = [rung.name for rung in self.rungs]
-        if RESERVED_RUNG in names:
-            path = ("ladder", names.index(RESERVED_RUNG), "name")
-            raise _wrong(path, f"{RESERVED_RUNG!r} is what data experts are called; name the rung otherwise")
+        if EXPERT_FIDELITY in names:
+            path = ("ladder", names.index(EXPERT_FIDELITY), "name")
+            raise _wrong(path, f"{EXPERT_FIDELITY!r} is what data experts are called; name the rung otherwise")
         if self.experts is not None and self.experts.rung not in names:
             raise _wrong(("experts", "rung"), unknown("rung", self.experts.rung, names))
+
+    def _check_proof(self) -> None:
+        if self.proof is not None and not self.proof.mixtures:
+            message = "a proof without mixtures proves nothing; name some, or say `proof: false`"
+            raise _wrong(("proof", "mixtures"), message)
+
+    def _check_corpus(self) -> None:
+        """Let the corpus judge every domain, every evaluation set and the tokenizer; nothing is looked up yet."""
+        domains = [_plain_domain(section) for section in self.domains]
+        for i, domain in enumerate(domains):
+            _check_text(("domains", i), {"domains": [domain]}, root=self.root)
+        for name, section in self.evaluation.items():
+            plain = {"domains": domains, "evaluation": [_plain_set(name, section)]}
+            _check_text(("evaluation", name), plain, root=self.root)
+        _check_text(("corpus", "tokenizer"), self.corpus_plain(), root=self.root)
 
     def _check_space(self) -> None:
         names = [section.name for section in self.domains]
@@ -293,9 +322,29 @@ def _fidelity(rung: RungSection, vocabulary: int, evaluation_tokens: int) -> Fid
     )
 
 
-def _simulated_sets(simulated: Mapping[str, object]) -> list[str]:
-    sets = simulated.get("sets")
-    return [str(name) for name in sets] if isinstance(sets, list | tuple | dict) else []
+def _plain_domain(section: DomainSection) -> dict[str, object]:
+    return section.model_dump(include={"name", "source", "available_tokens", "held_out"}, exclude_none=True)
+
+
+def _plain_set(name: str, section: EvaluationSection) -> dict[str, object]:
+    return {"name": name, **section.model_dump(exclude_none=True)}
+
+
+def _check_name(path: tuple[str | int, ...], what: str, name: str) -> None:
+    try:
+        check_name(what, name)
+    except ConfigError as error:
+        raise _wrong(path, str(error)) from None
+
+
+def _check_text(path: tuple[str | int, ...], plain: Mapping[str, object], *, root: Path) -> None:
+    """Refuse, at `path`, what no corpus could be made of."""
+    try:
+        CorpusConfig.from_plain(plain, root=root)
+    except SourceError as error:
+        raise _wrong((*path, "source"), str(error)) from None
+    except ProxyError as error:
+        raise _wrong(path, str(error)) from None
 
 
 def _wrong(

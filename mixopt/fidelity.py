@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from mixopt.errors import ConfigError
 
+EXPERT_FIDELITY = "expert"  # of data experts that could not train as their rung does; no rung may be called so
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
@@ -80,7 +82,3 @@ class Ladder:
         if name not in names:
             raise ConfigError(f"no rung is named {name!r}; known: {names}")
         return names.index(name)
-
-    def relative_cost(self, fidelity: Fidelity) -> float:
-        """Return the cost of a trial at `fidelity`, in trials at the top rung."""
-        return fidelity.cost_flops / self.top.cost_flops

@@ -13,6 +13,7 @@ from mixopt.errors import ConfigError, InvalidMixture
 
 SUM_TOLERANCE = 1e-6  # L-BFGS-B returns weights summing to 1 only up to float error
 EXACT_TOLERANCE = 1e-12  # a sum this near to 1 is 1: kept bit for bit, so that a stored mixture reads back the same
+FORBIDDEN = frozenset("/\\: ")  # in names, which are also those of files
 ZERO_TOLERANCE = 1e-9  # a weight this small in an array is float error around an exact zero
 
 
@@ -102,8 +103,7 @@ class Domain:
     weight: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or self.name != self.name.strip() or not self.name.isprintable():
-            raise ConfigError(f"a domain's name is printable text without space around it; got {self.name!r}")
+        check_name("domain", self.name)
         if self.available_tokens is not None and self.available_tokens <= 0:
             raise ConfigError(f"domain {self.name!r}: available_tokens must be positive; got {self.available_tokens}")
         if not 0.0 <= self.min_weight <= self.max_weight <= 1.0:
@@ -151,6 +151,12 @@ class Recipe:
     def plain(self) -> list[tuple[float, dict[str, float]]]:
         """Return [(share, {domain: weight}), ...]: what crosses to workers and into the store."""
         return [(share, dict(mixture)) for share, mixture in self.stages]
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse the name of a domain or an evaluation set that could not also name a file."""
+    if not name or name.startswith(".") or not name.isprintable() or FORBIDDEN & set(name):
+        raise ConfigError(f"{what} has the name {name!r}; use letters, digits, '-' and '_' (it also names a file)")
 
 
 def _checked(name: str, weight: float) -> float:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from mixopt.config_wording import WRONG_PROXY
 from proxies.config import ProxyConfig
 from proxies.errors import ProxyError
+from proxies.simulated import SimulatedLaw
 
 StrategyName = Literal["random", "natural", "uniform", "unimax", "bayesian"]
 RivalName = Literal["natural", "uniform", "unimax", "single"]
@@ -55,7 +56,7 @@ class Section(BaseModel):
 
 
 class CorpusSection(Section):
-    """How text becomes tokens; `folder` None is `corpora/` beside the store."""
+    """How text becomes tokens; `folder` is where what is prepared lies, None for `corpora/` beside the store."""
 
     tokenizer: Plain = {"kind": "bytes"}
     folder: str | None = None
@@ -132,6 +133,18 @@ class ProofSection(Section):
 
     seeds: Annotated[int, BeforeValidator(_whole), Field(ge=2)] = 4
     mixtures: tuple[RivalName, ...] = ("natural", "uniform", "unimax", "single")
+
+
+class SimulatedSection(Section):
+    """The law that stands for the trainings of a rehearsal, and the evaluation sets that it has."""
+
+    sets: tuple[str, ...] = ()
+    seed: Whole = SimulatedLaw.seed
+    noise: Annotated[float, Field(ge=0.0)] = SimulatedLaw.noise
+    bias: Annotated[float, Field(ge=0.0)] = SimulatedLaw.bias
+    reference_tokens: Count = SimulatedLaw.reference_tokens
+    limits: dict[str, Fraction] = {}
+    device_flops: Positive = SimulatedLaw.device_flops
 
 
 class WorkersSection(Section):

@@ -1,10 +1,10 @@
 """Workers on a virtual clock: every job's end is known when it starts, and waiting takes no time."""
 
-from dataclasses import fields
+import hashlib
+import json
 from pathlib import Path
 
 from mixopt.config import SearchConfig
-from mixopt.errors import ConfigError
 from mixopt.text import PARTS, Text
 from mixopt.workers import Job, JobProgress, Outcome, outcome_of
 from proxies.config import ProxyConfig
@@ -14,26 +14,22 @@ DEFAULT_SLOTS = 2
 
 
 def simulated_law(config: SearchConfig) -> SimulatedLaw:
-    """Return the law that stands for the trainings of `config`.
-
-    Raises:
-        ConfigError: the section `simulated` has a setting that the law does not know.
-    """
-    plain = dict(config.simulated or {})
-    known = sorted({field.name for field in fields(SimulatedLaw)} - {"domains"})
-    if unknown := sorted(set(plain) - set(known)):
-        raise ConfigError(f"simulated has no setting {unknown}; known: {known}")
-    plain |= {"domains": tuple(section.name for section in config.domains), "sets": config.sets}
-    return SimulatedLaw(**plain)  # type: ignore[arg-type]  # names were checked; a wrong type fails in its arithmetic
+    """Return the law that stands for the trainings of `config`."""
+    assert config.simulated is not None
+    return SimulatedLaw(domains=tuple(section.name for section in config.domains), **config.simulated.model_dump())
 
 
 def simulated_text(config: SearchConfig) -> Text:
-    """Return the text that a simulated search stands on: as much as its domains state, and none to read."""
+    """Return the text that a simulated search stands on: as much as its domains state, and none to read.
+
+    Its digest is the law's, so that no other law's runs are taken for its own.
+    """
+    law = json.dumps(config.simulated_plain(), sort_keys=True, allow_nan=False)
     available = {section.name: section.available_tokens or 0 for section in config.domains}
     scored = dict.fromkeys(config.sets, GOLD_TOKENS)
     return Text(
         folder="simulated",
-        digest="simulated",
+        digest=f"simulated-{hashlib.sha256(law.encode()).hexdigest()}",
         vocabulary=VOCABULARY,
         available_tokens=available,
         slice_tokens={rung.name: _slices(config, rung.tokens) for rung in config.rungs},

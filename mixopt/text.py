@@ -7,13 +7,9 @@ from pathlib import Path
 from mixopt.config import SearchConfig
 from mixopt.sections import RungSection
 from proxies.config import ProxyConfig
-from proxies.corpus import Corpus, CorpusConfig, Part, prepare
+from proxies.corpus import Corpus, CorpusConfig, prepare
+from proxies.evaluation_sets import PARTS as PARTS
 from proxies.mixing import slice_domains
-
-PARTS: tuple[Part, ...] = (
-    "search",
-    "proof",
-)  # of evaluation text: what the search looks at, and what only the proof does
 
 Say = Callable[[str], None]
 
@@ -83,6 +79,6 @@ def _slice_tokens(corpus: Corpus, rung: RungSection, config: SearchConfig) -> di
 
 
 def prepare_corpus(config: SearchConfig, folders: Folders, *, report: Say) -> Corpus:
-    """Return the corpus of `config`, prepared unless it lies there already."""
-    folder = Path(config.corpus.folder) if config.corpus.folder else folders.corpora / config.name
+    """Return the corpus of `config`, prepared unless it lies there already, made by whichever search."""
+    folder = config.root / config.corpus.folder if config.corpus.folder else folders.corpora
     return prepare(CorpusConfig.from_plain(config.corpus_plain(), root=config.root), folder, report=report)

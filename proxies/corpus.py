@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,11 +17,11 @@ from proxies.corpus_config import CorpusConfig as CorpusConfig
 from proxies.corpus_config import DomainConfig as DomainConfig
 from proxies.corpus_config import EvaluationConfig as EvaluationConfig
 from proxies.errors import CorpusError
+from proxies.evaluation_sets import Part as Part
 from proxies.excerpts import Excerpts as Excerpts
 from proxies.heads import first_documents
 from proxies.manifest import Manifest as Manifest
 
-Part = Literal["search", "proof"]
 ABANDONED_S = 86_400.0  # a temporary folder this old was left by a preparation that was killed
 
 

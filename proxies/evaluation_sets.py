@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +17,8 @@ from proxies.overlap import Texts
 from proxies.spool import Spool
 from proxies.tokenization import Tokenizer
 
-PARTS = ("search", "proof")
+Part = Literal["search", "proof"]
+PARTS: tuple[Part, ...] = ("search", "proof")  # what the search looks at, and what only the proof does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def _deal(source: Spool, documents: NDArray[np.int64], parts: dict[int, str]) ->
     One whose hash is in `parts` has its part already; these come first, and `parts` learns the others.
     """
     dealt: dict[str, list[int]] = {part: [] for part in PARTS}
-    amounts = dict.fromkeys(PARTS, 0)
+    amounts: dict[str, int] = dict.fromkeys(PARTS, 0)
     hashes = source.hashes.tolist()
     for index in sorted(documents.tolist(), key=lambda index: hashes[index] not in parts):
         part = parts.setdefault(hashes[index], min(PARTS, key=lambda each: amounts[each]))

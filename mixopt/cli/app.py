@@ -1,7 +1,9 @@
 """The command's groups, what they share, and the one place where an error becomes a line."""
 
+import errno
 import signal
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -13,6 +15,20 @@ from proxies.errors import ProxyError
 
 HELP = "Find the mixture of data domains to train a language model on, with evidence."
 DEFAULT_STORE = "mixopt.db"
+FULL = "free some space; a search goes on where it was"
+FORBIDDEN = "choose another place, or change who may write there"
+MISSING = "check the path, or make its folder first"
+REMEDIES: Mapping[int | None, str] = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EACCES: FORBIDDEN,
+    errno.EPERM: FORBIDDEN,
+    errno.EROFS: FORBIDDEN,
+    errno.ENOENT: MISSING,
+    errno.ENOTDIR: MISSING,
+    errno.EEXIST: "a file lies where a folder is needed; choose another place",
+    errno.EISDIR: "a folder lies where a file is needed; choose another place",
+}
 COMMANDS = ("run", "show", "browse", "export", "export_runs", "ingest", "prepare", "validate", "dashboard", "database")
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The search's YAML file.")]
@@ -31,6 +47,8 @@ def main() -> None:
     try:
         _load()
         app()
+    except OSError as error:
+        fail(_refusal(error))
     except Exception as error:
         if not _mendable(error):
             raise
@@ -48,6 +66,13 @@ def _mendable(error: Exception) -> bool:
     from store.errors import StoreError
 
     return isinstance(error, MixoptError | ProxyError | StoreError)
+
+
+def _refusal(error: OSError) -> str:
+    """Return what the system refused, where, and what to do."""
+    what = (error.strerror or str(error) or type(error).__name__).splitlines()[0].lower()
+    place = "" if error.filename is None else f"{error.filename}: "
+    return f"{place}{what}; {REMEDIES.get(error.errno, 'check the place, and try again')}"
 
 
 def _terminate(_: int, __: FrameType | None) -> None:

@@ -4,6 +4,7 @@ Shapes: B mixtures, d domains.
 """
 
 from collections.abc import Callable
+from zlib import crc32
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from mixopt.optimize.encoding import Array
 from mixopt.space import SearchSpace
 
 STEPS = (1.0, 0.5, 0.2)  # of a weight, moved to another domain
+MOST_MOVES = 400  # at a time, all there are of 12 domains; 40 would have 4,680, and a joint covariance of a gigabyte
 TOLERANCE = 1e-9  # slack of the space's limits
 RISK_DISTANCE = 0.1  # total variation at which a failure says half of what it says of its own mixture; a guess
 ALIKE = 1e-4  # total variation below which two candidates are one
@@ -24,20 +26,12 @@ def draw(space: SearchSpace, count: int, rng: np.random.Generator) -> Array:
 
 
 def around(space: SearchSpace, center: Array, drawn: Array, *, scale: float = 1.0) -> Array:
-    """Return mixtures of the space near `center` (`d`): weight moved between two domains, or towards `drawn` ones."""
-    moves = []
-    for step in STEPS:
-        amounts = np.unique(np.round(scale * step * center, 12))
-        for source in range(space.d):
-            amount = scale * step * center[source]
-            if amount <= 0.0 or not len(amounts):
-                continue
-            rows = np.tile(center, (space.d, 1))
-            rows[:, source] -= amount
-            rows[np.arange(space.d), np.arange(space.d)] += amount
-            moves.append(np.delete(rows, source, axis=0))
-    moves += [center + scale * share * (drawn - center) for share in (-0.1, 0.1, 0.3)]
-    return feasible(space, np.vstack(moves))
+    """Return mixtures of the space near `center` (`d`): weight moved between two domains, or towards `drawn` ones.
+
+    Of more than `MOST_MOVES` moves, a sample that depends on `center` and `scale` alone.
+    """
+    towards = [center + scale * share * (drawn - center) for share in (-0.1, 0.1, 0.3)]
+    return feasible(space, np.vstack([_moved(center, scale), *towards]))
 
 
 def feasible(space: SearchSpace, rows: Array) -> Array:
@@ -79,6 +73,20 @@ def risk(evidence: Evidence, names: tuple[str, ...], rows: Array) -> Array:
     completed = _closeness([o.mixture for o in evidence.history.observations], names, rows)
     share: Array = failed / (failed + completed + 0.5)
     return share
+
+
+def _moved(center: Array, scale: float) -> Array:
+    """Return `center` with weight moved from one domain to another, at most `MOST_MOVES x d`."""
+    step, source, target = np.indices((len(STEPS), len(center), len(center))).reshape(3, -1)
+    amount = scale * np.array(STEPS)[step] * center[source]
+    moves = np.flatnonzero((amount > 0.0) & (source != target))
+    if len(moves) > MOST_MOVES:
+        rng = np.random.default_rng(crc32(np.append(center, scale).tobytes()))
+        moves = np.sort(rng.choice(moves, MOST_MOVES, replace=False))
+    rows, places = np.tile(center, (len(moves), 1)), np.arange(len(moves))
+    rows[places, source[moves]] -= amount[moves]
+    rows[places, target[moves]] += amount[moves]
+    return rows
 
 
 def _closeness(mixtures: list[Mixture], names: tuple[str, ...], rows: Array) -> Array:

@@ -1,14 +1,9 @@
-"""Mixtures that need no training: uniform, temperature, UniMax."""
+"""Mixtures that need no training: temperature, UniMax."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mixopt.errors import ConfigError
 from mixopt.mixture import Mixture
-
-
-def uniform(names: Sequence[str]) -> Mixture:
-    """Return the mixture of equal weights."""
-    return Mixture({name: 1.0 / len(names) for name in names})
 
 
 def temperature(available_tokens: Mapping[str, int], temperature: float) -> Mixture:

@@ -6,12 +6,13 @@ from typing import Any
 
 from mixopt.errors import SearchError
 from mixopt.evidence import Evidence, MixtureLosses, Proposal, Strategy
+from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, record
-from mixopt.search.setting import EXPERT_FIDELITY, Setting, only_domain
+from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from store import Search, Store, Trial

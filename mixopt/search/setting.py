@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mixopt.config import SearchConfig
 from mixopt.evidence import Proposal
+from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture, Recipe
 from mixopt.problem import Problem
 from mixopt.text import PARTS, Text
@@ -17,7 +18,6 @@ from store import Trial
 
 SEEDS_A_SEARCH = 10_000  # training seeds of two searches of one file never meet
 UNIMAX_EPOCHS = 4.0  # where the file caps no epochs: the usual cap, repeats up to there being worth nearly as much
-EXPERT_FIDELITY = "expert"  # an expert that could not train as its rung does: a fidelity of its own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,39 @@ def test_an_evaluation_set_that_would_empty_a_domain_is_refused_with_both_names(
     assert "'numbers'" in error
 
 
+@pytest.mark.parametrize(
+    "arguments", [("prepare", "small.yaml", "--store", "blocked/s.db"), ("prepare", "folder.yaml", "--store", "s.db")]
+)
+def test_a_place_that_the_system_refuses_is_one_line_with_its_path(
+    arguments: tuple[str, ...], changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(changed.parent)
+    Path("blocked").touch()
+    text = changed.read_text(encoding="utf-8")
+    Path("folder.yaml").write_text(f"corpus: {{folder: blocked/here}}\n{text}", encoding="utf-8")
+    assert call(*arguments, monkeypatch=monkeypatch) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("mixopt: the corpus cannot be written to")
+    assert f"{changed.parent}/blocked/" in error
+    assert error.endswith("make room there, make the folder writable, or name another one")
+
+
+def test_a_folder_for_the_text_starts_at_the_file_and_serves_every_search(
+    changed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    text = changed.read_text(encoding="utf-8")
+    for name in ("one", "two"):
+        changed.write_text(
+            "corpus: {folder: text}\n" + text.replace("name: small", f"name: {name}", 1), encoding="utf-8"
+        )
+        assert call("prepare", str(changed), "--store", "s.db", monkeypatch=monkeypatch) == 0
+    assert len(list((tmp_path / "text").iterdir())) == 1
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_prepare_prints_what_came_of_the_text(
     changed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,9 +13,11 @@ from mixopt.config import SearchConfig, load, objective_of
 from mixopt.errors import ConfigError, EmptySpace, MixoptError
 from mixopt.export import read_paths
 from mixopt.fidelity import Target
-from mixopt.mixture import Mixture
+from mixopt.mixture import Mixture, check_name
 from mixopt.sections import StrategyName
 from proxies.config import ProxyConfig, trial_flops
+from proxies.corpus_config import DomainConfig
+from proxies.errors import CorpusError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -149,12 +151,13 @@ def test_a_search_without_proof_says_false(file: Path) -> None:
     assert SearchConfig.from_plain(config.resolved()).proof is None
 
 
+LAW = {"seed": 0, "bias": 0.3, "reference_tokens": 2_000_000, "limits": {}, "device_flops": 1e11}
 SIMULATED = textwrap.dedent("""\
     name: simulated
     domains: [{name: a, available_tokens: 10}, {name: b, available_tokens: 30}]
     simulated: {sets: [x, y], noise: 0.01}
     objective: {weights: {x: 1}}
-    ladder: [{name: s, tokens: 100, proxy: {layers: 1, width: 8, heads: 1}}]
+    ladder: [{name: s, tokens: 4096, proxy: {layers: 1, width: 8, heads: 1}}]
     budget_flops: 1e12
     workers: {kind: simulated}
     """)
@@ -164,11 +167,37 @@ def test_a_simulated_search_needs_no_text(file: Path) -> None:
     file.write_text(SIMULATED)
     config = load(file)
     assert config.sets == ("x", "y")
-    assert config.simulated_plain() == {"domains": ["a", "b"], "sets": ["x", "y"], "noise": 0.01}
+    assert config.simulated_plain() == {"domains": ["a", "b"], "sets": ["x", "y"], "noise": 0.01} | LAW
     assert Mixture({"a": 0.5, "b": 0.5}) in config.space()
     file.write_text(SIMULATED.replace("simulated: {", "evaluation: {} #"))
     with pytest.raises(ConfigError, match="no source"):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("noise: 0.01", "noise: abc", r":3: simulated.noise: must be a number; got 'abc'"),
+        ("noise", "nose", r":3: simulated.nose: unknown key 'nose' \(did you mean 'noise'\?\); known: sets, seed"),
+        ("noise: 0.01", "limits: {c: 0.5}", r":3: simulated.limits.c: unknown domain 'c'; known: a, b"),
+        ("[x, y]", "[x, objective]", r":3: simulated.sets.1: .*name the set otherwise"),
+    ],
+)
+def test_a_wrong_law_is_answered_with_its_line(file: Path, old: str, new: str, word: str) -> None:
+    file.write_text(SIMULATED.replace(old, new))
+    with pytest.raises(ConfigError, match=word):
+        load(file)
+
+
+@pytest.mark.parametrize("name", ["", ".x", "a b", "a/b", "a\\b", "a:b", "a\0b", "web", "docs-en", "v1.2"])
+def test_what_the_corpus_calls_no_name_is_none_here_either(name: str) -> None:
+    try:
+        DomainConfig(name=name, source={})
+    except CorpusError as error:
+        with pytest.raises(ConfigError, match=re.escape(str(error))):
+            check_name("domain", name)
+    else:
+        check_name("domain", name)
 
 
 ANSWERS = [
@@ -249,7 +278,19 @@ def test_a_wrong_file_is_answered_with_line_key_and_what_is_allowed(
     [
         ("heads: 2}", "heads: 2, wid: 3}", r":21: ladder.0.proxy: a proxy has no setting \['wid'\]; known: .*\]$"),
         ("heads: 2}", "heads: 3}", r":21: ladder.0.proxy: width 64"),
-        ("tokens: 4e6", "tokens: 40", r":18: ladder: rungs must rise in cost"),
+        ("tokens: 4e6", "tokens: 4_000", r":18: ladder: rungs must rise in cost"),
+        ("tokens: 4e6", "tokens: 40", r":23: ladder.1.tokens: 40 tokens are less than one batch of rung 'large', 2048"),
+        ("budget_flops", "proof: {mixtures: []}\nbudget_flops", r":26: proof.mixtures: .*`proof: false`"),
+        ("*.py", '*.py"], fields: ["x', r":4: domains.0.source: .*unknown keys \['fields'\]; 'files' takes"),
+        ('{kind: files, paths: ["*.py"]}', "{kind: filez}", r":4: domains.0.source: .*'filez'; known: \['files'"),
+        ('{kind: files, paths: ["*.py"]}', "{kind: files}", r":4: domains.0.source: .* lacks \['paths'\]"),
+        ('paths: ["*.py"]', "paths: 3", r":4: domains.0.source: source of domain 'code': paths is 3; give text"),
+        ("{kind: files, paths: [qa.jsonl]}", "{kind: files}", r":12: evaluation.qa.source: .* set 'qa' .*lacks"),
+        ("{domain: code}", "{domain: code, max_bytes: 1}", r":10: evaluation.code: .*max_bytes 1; give at least 2"),
+        ("domains:", "corpus: {tokenizer: {kind: bogus}}\ndomains:", r":2: corpus.tokenizer: .*'bogus'; known"),
+        ("name: docs-en", "name: my web", r":6: domains.1.name: domain has the name 'my web'; use letters"),
+        ("name: docs-en", "name: a/b", r":6: domains.1.name: domain has the name 'a/b'"),
+        ("  qa:", "  q/a: {domain: code}\n  qa:", r":11: evaluation.q/a: evaluation set has the name 'q/a'"),
         ("tokens: 4e6", "tokens: 4.5", r":23: ladder.1.tokens: must be a whole number; got 4.5"),
         ("name: quick", "name: a/b", r":1: name: .*; got 'a/b'"),
         ("name: quick", "name: [", r": is no YAML"),
@@ -311,7 +352,7 @@ def test_the_strategies_a_file_may_name_are_those_that_there_are() -> None:
 
 
 def test_the_configuration_loads_nothing_heavy() -> None:
-    heavy = {"torch", "ray", "scipy", "sqlalchemy", "pandas"}
+    heavy = {"torch", "ray", "scipy", "sqlalchemy", "pandas", "datasets", "pyarrow", "fsspec"}
     code = f"import sys, mixopt.config, mixopt.export; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Ladders rise, and costs are relative to the top."""
+"""Ladders rise."""
 
 import pytest
 
@@ -10,10 +10,9 @@ def rung(name: str, cost_flops: float) -> Fidelity:
     return Fidelity(name=name, tokens=1_000, parameters=10, cost_flops=cost_flops)
 
 
-def test_a_ladder_knows_its_ends_and_places_and_relative_costs() -> None:
+def test_a_ladder_knows_its_ends_and_places() -> None:
     ladder = Ladder(rungs=(rung("small", 1e12), rung("large", 8e12)), target=Target(parameters=7, tokens=9))
     assert (ladder.cheapest.name, ladder.top.name, ladder.index("large"), len(ladder)) == ("small", "large", 1, 2)
-    assert ladder.relative_cost(ladder["small"]) == 0.125
     assert "small" in ladder
     assert "medium" not in ladder
 

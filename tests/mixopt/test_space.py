@@ -14,7 +14,7 @@ from mixopt.mixture import Domain, Mixture
 from mixopt.polytope import linear_program, vertex
 from mixopt.space import LinearConstraint, SearchSpace
 
-NAMES = ["web", "code", "math", "docs-en", "wiki/de"]
+NAMES = ["web", "code", "math", "docs-en", "wiki.de"]
 
 
 def space(*constraints: str, tokens: int | None = None, **domains: dict[str, float]) -> SearchSpace:
@@ -191,8 +191,8 @@ def test_mixtures_of_other_domains_are_not_inside() -> None:
         ("0.1 <= web + code <= 0.3", {"web": 1, "code": 1}, 0.1, 0.3),
         ("0.3 >= web + code >= 1e-1", {"web": 1, "code": 1}, 0.1, 0.3),
         ("docs-en - web/2 = 0.1", {"docs-en": 1, "web": -0.5}, 0.1, 0.1),
-        ("'wiki/de' + docs-en >= .2", {"wiki/de": 1, "docs-en": 1}, 0.2, np.inf),
-        ("wiki/de <= 0.1", {"wiki/de": 1}, -np.inf, 0.1),
+        ("'wiki.de' + docs-en >= .2", {"wiki.de": 1, "docs-en": 1}, 0.2, np.inf),
+        ("wiki.de <= 0.1", {"wiki.de": 1}, -np.inf, 0.1),
         ("2 * (code + math) <= 1 - web", {"code": 2, "math": 2, "web": 1}, -np.inf, 1.0),
         ("0.2 <= -web + 1", {"web": 1}, -np.inf, 0.8),
     ],
