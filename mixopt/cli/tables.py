@@ -66,7 +66,12 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
         yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")
     yield _mixture(report, payload)
     if proof is None:
-        yield Text("no proof: the file asks for none, or the search has not come to it")
+        predicted, natural = payload["predicted"], payload["natural"]
+        yield Text(
+            f"predicted {_pair(predicted['mean'], predicted['sd'])}, natural {_pair(natural['mean'], natural['sd'])}; "
+            f"it beats natural with probability {payload['beats_natural']:.3f}, by the search's own model"
+        )
+        yield Text("no proof: the file asks for none, the budget did not pay for it, or the search has not come to it")
         return
     yield _proof(proof)
     yield Text("predicted: on the search's own text. difference: that loss less the recommended mixture's, same seeds.")
@@ -79,8 +84,6 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
 
 def _mixture(report: SearchReport, payload: Mapping[str, Any]) -> Table:
     """Return the recommended mixture beside the natural one, with its epochs where it was trained."""
-    rows = [row["mixture"] for row in payload["rivals"] if "natural" in row["names"]]
-    natural: Mapping[str, float] = rows[0] if rows else {}
     table = Table(title="Recommended mixture", title_justify="left")
     table.add_column("domain")
     columns = ["weight", "natural", "epochs at the proxy", *(["epochs at the target"] if report.target_epochs else [])]
@@ -89,7 +92,7 @@ def _mixture(report: SearchReport, payload: Mapping[str, Any]) -> Table:
     for name in report.domains:
         weight = payload["mixture"].get(name, 0.0)
         passes = [_epochs(report.epochs.get(name)), _epochs(report.target_epochs.get(name))]
-        cells = [_percent(weight), _percent(natural[name]) if natural else "-", *passes]
+        cells = [_percent(weight), _percent(report.natural[name]), *passes]
         table.add_row(name, *cells[: len(columns)])
     return table
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mixopt.config import objective_of
 from mixopt.errors import SearchError
+from mixopt.mixture import Mixture
 from mixopt.objective import Objective
 from store import Search, Store, Trial
 
@@ -27,8 +28,8 @@ class RungReport:
 class SearchReport:
     """One search: its state, cost and rungs, and the recommendation with its proof (None: not yet).
 
-    epochs, target_epochs: passes over each domain of the recommended mixture where it was trained last, and in the
-    target's training (empty: not trained, no target).
+    natural: the natural mixture. epochs, target_epochs: passes of the recommended mixture over each domain at the top
+    rung, and in the target's training (empty: nothing trained there, no target).
     """
 
     name: str
@@ -41,6 +42,7 @@ class SearchReport:
     elapsed_s: float
     trials: int
     rungs: tuple[RungReport, ...]
+    natural: Mapping[str, float]
     epochs: Mapping[str, float]
     target_epochs: Mapping[str, float]
     recommendation: Mapping[str, object] | None
@@ -83,7 +85,8 @@ def report(store: Store, name: str) -> SearchReport:
         rungs=tuple(
             _rung(fidelity, trials, objective) for fidelity in dict.fromkeys(trial.fidelity for trial in trials)
         ),
-        epochs=_epochs(trials, payload),
+        natural=dict(Mixture.proportional({name: float(tokens) for name, tokens in search.domains.items()})),
+        epochs=_epochs(trials, payload, str(search.config["ladder"][-1]["name"])),
         target_epochs=_target_epochs(search, payload),
         recommendation=payload,
     )
@@ -161,11 +164,18 @@ def _rung(name: str, trials: Sequence[Trial], objective: Objective) -> RungRepor
     )
 
 
-def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None) -> Mapping[str, float]:
+def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None, top: str) -> Mapping[str, float]:
+    """Return the passes of the recommended mixture at the rung `top`, in proportion to those of its trials."""
     if payload is None:
         return {}
-    same = [trial for trial in trials if dict(trial.weights) == payload["mixture"] and trial.state == "completed"]
-    return dict(same[-1].epochs) if same else {}
+    a_weight = {
+        name: epochs / trial.weights[name]
+        for trial in trials
+        if trial.fidelity == top and trial.state == "completed"
+        for name, epochs in trial.epochs.items()
+        if trial.weights.get(name, 0.0) > 0.0
+    }
+    return {name: w * a_weight[name] for name, w in payload["mixture"].items() if name in a_weight and w > 0.0}
 
 
 def _target_epochs(search: Search, payload: Mapping[str, Any] | None) -> Mapping[str, float]:
