@@ -102,6 +102,10 @@ class MixtureLosses(Protocol):
         """Return the losses of `weights` (`B x d`) on every evaluation set, `B x m`, bits per byte."""
         ...
 
+    def gradients(self, weights: NDArray[np.float64], set_weights: Mapping[str, float]) -> NDArray[np.float64]:
+        """Return the slopes of a weighted sum of losses in the weights, `B x d`."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:

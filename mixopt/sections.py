@@ -12,7 +12,22 @@ from proxies.config import ProxyConfig
 from proxies.errors import ProxyError
 from proxies.simulated import SimulatedLaw
 
-StrategyName = Literal["random", "natural", "uniform", "unimax", "bayesian"]
+StrategyName = Literal[
+    "random",
+    "natural",
+    "uniform",
+    "temperature",
+    "unimax",
+    "regmix",
+    "log-linear",
+    "mde",
+    "marin",
+    "scheffe",
+    "admire",
+    "admire-raw",
+    "botorch",
+    "bayesian",
+]
 RivalName = Literal["natural", "uniform", "unimax", "single"]
 
 

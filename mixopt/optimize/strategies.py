@@ -1,19 +1,21 @@
 """How a search chooses its trials: `STRATEGIES`, each a pure function of (evidence, n, seed)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from mixopt.evidence import Evidence, Observation, Pending, Prediction, Proposal, Purpose, Strategy
+from mixopt.evidence import Evidence, Prediction, Proposal, Strategy
 from mixopt.mixture import Mixture
 from mixopt.optimize import candidates, surrogate
 from mixopt.optimize.acquisition import ACQUISITIONS, Belief
+from mixopt.optimize.baselines.rivals import RIVALS
 from mixopt.optimize.design import missing, natural_opening, opening, reference
 from mixopt.optimize.encoding import Array
-from mixopt.optimize.heuristics import unimax
+from mixopt.optimize.heuristics import temperature, unimax
 from mixopt.optimize.recommend import TOO_RISKY, choose, measured_rows
 from mixopt.optimize.surrogate import Surrogate
+from mixopt.optimize.trials import next_seed, replicates, search_trial, tried
 from mixopt.problem import Problem
 
 DRAWN = 96  # candidates from the whole space
@@ -21,6 +23,7 @@ NEAR = 64  # of those around each good mixture, the ones with the best means
 INCUMBENT = 0  # the place of the model's best mixture among the candidates
 FEW_TOPS = 4  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
 ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
+SMOOTHING = 2.0  # temperature of the strategy of that name: weights as the square roots of tokens
 TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
 
 
@@ -36,7 +39,9 @@ class RandomStrategy:
         rng = np.random.default_rng(seed)
         top = self.problem.ladder.top.name
         for mixture in self.problem.space.sample(n - len(proposals), rng):
-            proposals.append(_search(mixture, top, next_seed(evidence, mixture, top, proposals), "drawn at random"))
+            proposals.append(
+                search_trial(mixture, top, next_seed(evidence, mixture, top, proposals), "drawn at random")
+            )
         return proposals
 
 
@@ -53,10 +58,7 @@ class FixedStrategy:
         del seed  # nothing is drawn
         proposals = missing(evidence, natural_opening(self.problem))[:n]
         top = self.problem.ladder.top.name
-        while len(proposals) < n:
-            following = next_seed(evidence, self.mixture, top, proposals)
-            proposals.append(_search(self.mixture, top, following, self.reason, replicate=following > 0))
-        return proposals
+        return replicates(evidence, self.mixture, top, self.reason, taken=proposals, n=n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ class BayesianStrategy:
         if model is None:
             cheap, count = self.problem.ladder.cheapest.name, n - len(proposals)
             drawn = self.problem.space.sample(count, rng)
-            return proposals + [_search(m, cheap, 0, "drawn at random: nothing is measured yet") for m in drawn]
+            return proposals + [search_trial(m, cheap, 0, "drawn at random: nothing is measured yet") for m in drawn]
         desk = _Desk.open(self.problem, model, evidence, proposals, rng)
         while len(proposals) < n:
             proposals.append(desk.next(ACQUISITIONS[self.acquisition]))
@@ -144,7 +146,7 @@ class _Desk:
         chosen = self.mixtures[mixture]
         seed = next_seed(self.evidence, chosen, name, self.taken)
         predicted = {"objective": self._prediction(mixture, rung), **self._set_predictions(mixture, rung)}
-        proposal = _search(chosen, name, seed, reason, replicate=seed > 0, predicted=predicted)
+        proposal = search_trial(chosen, name, seed, reason, replicate=seed > 0, predicted=predicted)
         self.taken.append(proposal)
         self._expect(mixture, name)
         return proposal
@@ -179,11 +181,7 @@ class _Desk:
     @property
     def tried(self) -> list[tuple[Mixture, str]]:
         """Mixture and rung of every trial, whatever became of it, this call's included."""
-        history = self.evidence.history
-        seen = [(trial.mixture, trial.fidelity) for trial in history.observations]
-        failed = [(trial.mixture, trial.fidelity) for trial in history.failures]
-        pending = [(trial.mixture, trial.fidelity) for trial in history.pending]
-        return [*seen, *failed, *pending, *self.proposed]
+        return [*tried(self.evidence.history), *self.proposed]
 
     def _wants_incumbent(self) -> bool:
         """Whether the top rung has few mixtures yet, and none like the incumbent."""
@@ -201,15 +199,6 @@ class _Desk:
         return sum(spent.values()) * TOP_SHARE > top * (1.0 - TOP_SHARE)
 
 
-def next_seed(evidence: Evidence, mixture: Mixture, fidelity: str, taken: Sequence[Proposal]) -> int:
-    """Return the first seed that `mixture` was not tried with at `fidelity`, nor in `taken`: 0 for all that are new."""
-    history = evidence.history
-    trials: list[Observation | Pending | Proposal] = [*history.observations, *history.pending, *taken]
-    used = [trial.seed for trial in trials if trial.mixture == mixture and trial.fidelity == fidelity]
-    failures = sum(f.mixture == mixture and f.fidelity == fidelity for f in history.failures)
-    return max(used, default=-1) + 1 + failures
-
-
 def _gather(problem: Problem, model: Surrogate, first: Array, rng: np.random.Generator) -> Array:
     """Return candidates, `B x d`: `first`, what was measured, draws of the space, neighbours of the best of these."""
     drawn = candidates.draw(problem.space, DRAWN, rng)
@@ -220,21 +209,6 @@ def _gather(problem: Problem, model: Surrogate, first: Array, rng: np.random.Gen
     near = np.vstack([candidates.around(problem.space, center, drawn[:16], scale=0.6) for center in centers])
     fresh = near[rng.permutation(len(near))[: 2 * NEAR]]
     return candidates.distinct(np.vstack([base, fresh]))
-
-
-def _search(
-    mixture: Mixture,
-    fidelity: str,
-    seed: int,
-    reason: str,
-    *,
-    replicate: bool = False,
-    predicted: Mapping[str, Prediction] | None = None,
-) -> Proposal:
-    purpose: Purpose = "replicate" if replicate else "search"
-    return Proposal(
-        mixture=mixture, fidelity=fidelity, seed=seed, purpose=purpose, reason=reason, predicted=predicted or {}
-    )
 
 
 def _natural(problem: Problem) -> Strategy:
@@ -250,6 +224,11 @@ def _unimax(problem: Problem) -> Strategy:
     return FixedStrategy(problem=problem, mixture=problem.space.project(wanted), reason="as uniform as epochs allow")
 
 
+def _temperature(problem: Problem) -> Strategy:
+    wanted = temperature(problem.available_tokens, SMOOTHING).array(problem.space.names)
+    return FixedStrategy(problem=problem, mixture=problem.space.project(wanted), reason="natural, smoothed")
+
+
 def _random(problem: Problem) -> Strategy:
     return RandomStrategy(problem=problem)
 
@@ -262,6 +241,8 @@ STRATEGIES: Mapping[str, Callable[[Problem], Strategy]] = {
     "random": _random,
     "natural": _natural,
     "uniform": _uniform,
+    "temperature": _temperature,
     "unimax": _unimax,
+    **RIVALS,
     "bayesian": _bayesian,
 }

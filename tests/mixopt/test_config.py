@@ -248,7 +248,10 @@ ANSWERS = [
     (
         "budget_flops",
         "strategy: {name: bayes}\nbudget_flops",
-        "search.yaml:26: strategy.name: must be 'random', 'natural', 'uniform', 'unimax' or 'bayesian'; got 'bayes'",
+        (
+            "search.yaml:26: strategy.name: must be 'random', 'natural', 'uniform', 'temperature', 'unimax', 'regmix', "
+            "'log-linear', 'mde', 'marin', 'scheffe', 'admire', 'admire-raw', 'botorch' or 'bayesian'; got 'bayes'"
+        ),
     ),
     (
         '    source: {kind: files, paths: ["*.py"]}\n',
