@@ -11,7 +11,7 @@ import numpy as np
 
 from mixopt.evidence import Evidence, Strategy
 from mixopt.optimize.baselines.convex import Limits, Minimum, composed, least
-from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise, swarm_table
+from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise, swarm_rows
 from mixopt.optimize.baselines.swarm import SwarmStrategy, around_natural, runs
 from mixopt.optimize.design import reference
 from mixopt.optimize.encoding import Array
@@ -73,8 +73,7 @@ def optimum(theta: Array, sets: tuple[str, ...], problem: Problem, *, shrinkage:
 
 def pick(evidence: Evidence, problem: Problem) -> Array:
     """Return the optimum of the law of the swarm's rung, `d`; SearchError if nothing was measured."""
-    encoding, table = swarm_table(evidence, problem)
-    return optimum(fit(table.inputs.weights, table.losses), encoding.sets, problem).weights
+    return optimum(fit(*swarm_rows(evidence, problem)), problem.objective.sets, problem).weights
 
 
 def log_linear(problem: Problem) -> Strategy:

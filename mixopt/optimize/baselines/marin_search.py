@@ -5,7 +5,7 @@ import numpy as np
 from mixopt.evidence import Evidence, Proposal, Strategy
 from mixopt.optimize.baselines.convex import Limits, composed, least
 from mixopt.optimize.baselines.marin import epochs_of_one, fit
-from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise, swarm_table
+from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise, swarm_rows
 from mixopt.optimize.baselines.swarm import SwarmStrategy, around_natural, runs
 from mixopt.optimize.design import reference
 from mixopt.optimize.encoding import Array
@@ -35,19 +35,18 @@ def marin_surrogate(evidence: Evidence, problem: Problem) -> RungwisePredictor:
 def pick(evidence: Evidence, problem: Problem) -> Array:
     """Return the best of five searches for the optimum of the swarm's laws, rounded, `d`."""
     natural, passes = reference(problem).array(problem.space.names), epochs_of_one(problem)
-    encoding, table = swarm_table(evidence, problem)
-    weights, losses = table.inputs.weights, table.losses
+    weights, losses = swarm_rows(evidence, problem)
     laws, _ = fit(weights, losses, natural, passes)
 
     def value(w: Array) -> tuple[float, Array]:
         epochs = np.maximum(w, PRESENT) * passes
         predicted = np.array([law.predict(epochs[None])[0] for law in laws])
-        total, shares = composed(problem.objective, encoding.sets, predicted)
+        total, shares = composed(problem.objective, problem.objective.sets, predicted)
         slope = sum((s * law.slope(epochs) for s, law in zip(shares, laws, strict=True) if s > 0.0), np.zeros(len(w)))
         return total, slope * passes
 
     limits = Limits.of(problem.space, CAP_EPOCHS / passes)
-    best = problem.objective.of_array(losses, encoding.sets).argsort(kind="stable")[:SWARM_STARTS]
+    best = problem.objective.of_array(losses, problem.objective.sets).argsort(kind="stable")[:SWARM_STARTS]
     starts = [natural, *(0.95 * weights[place] + 0.05 * natural for place in best)]
     found = min((least(value, limits, limits.nearest(start)) for start in starts), key=lambda one: one.value)
     return np.round(found.weights, DECIMALS)

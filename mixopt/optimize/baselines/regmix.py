@@ -9,7 +9,7 @@ import numpy as np
 
 from mixopt.errors import ConfigError
 from mixopt.evidence import Evidence, Strategy
-from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise
+from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise, swarm_rows
 from mixopt.optimize.baselines.swarm import SwarmStrategy, around_natural, cloud, runs
 from mixopt.optimize.encoding import Array
 from mixopt.problem import Problem
@@ -52,10 +52,10 @@ def lightgbm_surrogate(evidence: Evidence, problem: Problem) -> RungwisePredicto
 
 
 def pick(evidence: Evidence, problem: Problem) -> Array:
-    """Return the mean of the best candidates by the cheapest rung's trees, `d`."""
+    """Return the mean of the best candidates by the trees of the swarm's rung, `d`."""
     rows = cloud(problem, CANDIDATES, np.random.default_rng(problem.seed))
-    model = lightgbm_surrogate(evidence, problem)
-    scores = model.predict(rows, problem.ladder.cheapest.name).mean
+    predicted = trees(*swarm_rows(evidence, problem)).predict(rows)
+    scores = problem.objective.of_array(predicted, problem.objective.sets)
     best: Array = rows[np.argsort(scores, kind="stable")[:AVERAGED]].mean(axis=0)
     return best
 

@@ -89,11 +89,16 @@ def observed(evidence: Evidence, problem: Problem) -> tuple[Encoding, dict[str, 
     return encoding, tables
 
 
-def swarm_table(evidence: Evidence, problem: Problem) -> tuple[Encoding, Table]:
-    """Return the trials that a pick is made from: the cheapest rung's; where it has none, the best observed rung's."""
+def swarm_rows(evidence: Evidence, problem: Problem) -> tuple[Array, Array]:
+    """Return what a pick is made from, weights `n x d` and the losses of the objective's sets, `n x k`.
+
+    Of the cheapest rung; where it has no trials, of the best observed one. SearchError if nothing was measured.
+    """
     encoding, tables = observed(evidence, problem)
     cheapest = tables[problem.ladder.cheapest.name]
-    return encoding, cheapest if len(cheapest.losses) else max(tables.values(), key=lambda table: table.distinct)
+    table = cheapest if len(cheapest.losses) else max(tables.values(), key=lambda table: table.distinct)
+    columns = [encoding.sets.index(name) for name in problem.objective.sets]
+    return table.inputs.weights, table.losses[:, columns]
 
 
 def completed(

@@ -13,7 +13,7 @@ from sklearn.linear_model import lasso_path
 from mixopt.evidence import Evidence, Proposal, Strategy
 from mixopt.mixture import Mixture
 from mixopt.optimize import candidates
-from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise
+from mixopt.optimize.baselines.rungwise import RungwisePredictor, Trained, rungwise, swarm_rows
 from mixopt.optimize.baselines.swarm import SwarmStrategy, around_natural, cloud, runs
 from mixopt.optimize.encoding import Array, Indices, groups
 from mixopt.optimize.stack import folds
@@ -51,12 +51,12 @@ def scheffe_surrogate(evidence: Evidence, problem: Problem) -> RungwisePredictor
 
 
 def pick(evidence: Evidence, problem: Problem) -> Array:
-    """Return the best mixture that a pattern search finds by the cheapest rung's polynomials, `d`."""
+    """Return the best mixture that a pattern search finds by the polynomials of the swarm's rung, `d`."""
     rng = np.random.default_rng(problem.seed)
-    model, cheapest = scheffe_surrogate(evidence, problem), problem.ladder.cheapest.name
+    predict = train(*swarm_rows(evidence, problem)).predict
 
     def score(rows: Array) -> Array:
-        return model.predict(rows, cheapest).mean
+        return problem.objective.of_array(predict(rows), problem.objective.sets)
 
     rows = cloud(problem, CANDIDATES, rng)
     best = rows[np.argsort(score(rows), kind="stable")[:POLISHED]]
