@@ -97,5 +97,5 @@ def fit(evidence: Evidence, problem: Problem, make: Maker) -> FidelityGP:
 
 def joined(problem: Problem, weights: Array, fidelity: str) -> Array:
     """Return weights and the relative cost of a rung, `B x (d + 1)`."""
-    cost = problem.ladder.relative_cost(problem.ladder[fidelity])
+    cost = problem.ladder[fidelity].cost_flops / problem.ladder.top.cost_flops
     return np.column_stack([weights, np.full(len(weights), cost)])

@@ -76,7 +76,7 @@ class SwarmStrategy:
 
 def runs(problem: Problem) -> int:
     """Return how many trials a swarm has: 512, or what TOPS trials at the top cost; at least 3 (d + 1)."""
-    affordable = round(TOPS / problem.ladder.relative_cost(problem.ladder.cheapest))
+    affordable = round(TOPS * problem.ladder.top.cost_flops / problem.ladder.cheapest.cost_flops)
     return max(3 * (problem.space.d + 1), min(RUNS, affordable))
 
 
