@@ -6,6 +6,7 @@ MixoptError
 |-- EmptySpace        constraints that no mixture satisfies: names the numbers, and what would open it
 |-- SearchError       a search cannot go on as asked (another driver, a changed corpus, a spent budget)
 |-- TableError        a table of runs cannot be used: names every fault and its rows
+|-- ReplayError       a table of runs cannot be replayed as asked: names what it lacks
 |-- ExportError       a mixture cannot be written for that trainer
 `-- WorkerError       the place where proxies train is not there, or went away
 """
@@ -35,6 +36,10 @@ class SearchError(MixoptError):
 
 class TableError(MixoptError):
     """A table of runs cannot be used."""
+
+
+class ReplayError(MixoptError):
+    """A table of runs cannot be replayed as asked."""
 
 
 class ExportError(MixoptError):

@@ -29,7 +29,19 @@ REMEDIES: Mapping[int | None, str] = {
     errno.EEXIST: "a file lies where a folder is needed; choose another place",
     errno.EISDIR: "a folder lies where a file is needed; choose another place",
 }
-COMMANDS = ("run", "show", "browse", "export", "export_runs", "ingest", "prepare", "validate", "dashboard", "database")
+COMMANDS = (
+    "run",
+    "show",
+    "browse",
+    "export",
+    "export_runs",
+    "ingest",
+    "replay",
+    "prepare",
+    "validate",
+    "dashboard",
+    "database",
+)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The search's YAML file.")]
 SearchName = Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name, as `mixopt list` prints it.")]

@@ -1,0 +1,224 @@
+"""`mixopt replay`: surrogates and strategies on a finished table of runs."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from mixopt.cli.app import AsJson, app, fail
+
+if TYPE_CHECKING:
+    from mixopt.replay.fit import FitScore
+    from mixopt.replay.search import SearchScore
+    from mixopt.runs_table import RunsTable
+
+FIT_EXAMPLES = """
+Examples:
+
+    mixopt replay fit runs.csv --train small:train --test small:test --n 32,64,128
+
+    mixopt replay fit runs.csv --train small --train large@16 --test large --objective set:code --json
+"""
+SEARCH_EXAMPLES = """
+Examples:
+
+    mixopt replay search runs.csv --top large --costs .1,.3,1,2,5 --pool 32 -o regret.html
+
+    mixopt replay search runs.csv --top large --costs 1,5 --strategies bayesian,random --json
+"""
+
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file of finished runs.")]
+Draws = Annotated[int, typer.Option(help="Random draws; means and standard errors are over these.")]
+Objective = Annotated[str, typer.Option(help="mean (of all losses), set:NAME, or weights:FILE (JSON or YAML).")]
+Seed = Annotated[int, typer.Option(help="Seed of the draws: the same again gives the same scores.")]
+
+T = TypeVar("T")
+
+replay = typer.Typer(help="Replay a finished table of runs: who would have needed the fewest?", no_args_is_help=True)
+app.add_typer(replay, name="replay")
+
+
+@replay.command("fit", epilog=FIT_EXAMPLES)
+def replay_fit(
+    table: Table,
+    train: Annotated[list[str], typer.Option(help="Rows to fit: FIDELITY[:SPLIT][@ROWS]; may be repeated.")],
+    test: Annotated[str, typer.Option(help="Rows to score, those trained on aside: FIDELITY[:SPLIT].")],
+    n: Annotated[str | None, typer.Option("--n", help="Numbers of training rows, as 32,64; none: all.")] = None,
+    draws: Draws = 10,
+    objective: Objective = "mean",
+    surrogates: Annotated[str | None, typer.Option(help="Names, as a,b; none: all.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit surrogates on some rows of TABLE, and score what they predict for others."""
+    from mixopt.optimize.predictors import SURROGATES
+    from mixopt.replay import fit
+    from mixopt.replay.objectives import read_objective
+    from mixopt.replay.rows import RowChoice
+
+    runs = _read(table)
+    plan = fit.FitPlan(
+        table=runs,
+        objective=read_objective(objective, runs),
+        train=tuple(RowChoice.parse(text, runs) for text in train),
+        test=RowChoice.parse(test, runs),
+        sizes=tuple(_whole(text) for text in _listed(n)),
+        draws=draws,
+        seed=seed,
+    )
+    report = fit.replay_fit(plan, _chosen(surrogates, SURROGATES, "surrogate"), told=_tell)
+    _left_out(report.left_out)
+    if not report.scores:
+        fail("no surrogate is left to score; the reasons are above")
+    if as_json:
+        print(json.dumps([score.plain() for score in report.scores], indent=2, allow_nan=False))
+        return
+    _print_fit(report.scores)
+
+
+@replay.command("search", epilog=SEARCH_EXAMPLES)
+def replay_search(
+    table: Table,
+    top: Annotated[str, typer.Option(help="The fidelity whose best row is sought.")],
+    costs: Annotated[str, typer.Option(help="Budgets in the table's unit of cost, as .1,.3,1,2,5.")],
+    draws: Draws = 10,
+    strategies: Annotated[str | None, typer.Option(help="Names, as a,b; none: all.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Random rows of the top fidelity a draw; none: all.")] = None,
+    objective: Objective = "mean",
+    seed: Seed = 0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML file for a picture.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let strategies pay for rows of TABLE, and score the row that each would ship."""
+    from mixopt.replay import search
+    from mixopt.replay.objectives import read_objective
+    from mixopt.replay.picture import picture
+    from mixopt.replay.players import PLAYERS
+
+    runs = _read(table)
+    plan = search.SearchPlan(
+        table=runs,
+        objective=read_objective(objective, runs),
+        top=top,
+        costs=tuple(_number(text) for text in _listed(costs)),
+        draws=draws,
+        pool=pool,
+        seed=seed,
+    )
+    report = search.replay_search(plan, _chosen(strategies, PLAYERS, "strategy"), told=_tell)
+    _left_out(report.left_out)
+    if not report.scores:
+        fail("no strategy is left to replay; the reasons are above")
+    if output is not None:
+        output.write_text(picture(report, title=f"{table.name}: {draws} draws at {top}"), encoding="utf-8")
+        print(f"wrote {output}", file=sys.stderr)
+    if as_json:
+        print(json.dumps([score.plain() for score in report.scores], indent=2, allow_nan=False))
+        return
+    _print_search(report.scores)
+
+
+def _read(path: Path) -> "RunsTable":
+    """Return the table; what was mended on reading goes to stderr."""
+    from mixopt.runs_table import read_runs
+
+    runs = read_runs(path)
+    for warning in runs.warnings:
+        print(f"{path}: {warning}", file=sys.stderr)
+    return runs
+
+
+def _chosen(wanted: str | None, known: Mapping[str, T], noun: str) -> dict[str, T]:
+    names = list(known) if wanted is None else _listed(wanted)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        fail(f"no {noun} is called {unknown[0]!r}; known: {', '.join(known)}")
+    return {name: known[name] for name in names}
+
+
+def _listed(text: str | None) -> list[str]:
+    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        fail(f"a number of rows is a whole number; got {text!r}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        fail(f"a cost is a number; got {text!r}")
+
+
+def _tell(words: str) -> None:
+    """Show how far it is, on one line that is written over; in a log it would be many."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
+
+
+def _left_out(reasons: Mapping[str, str]) -> None:
+    _tell("")
+    for name, reason in reasons.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr)
+
+
+def _print_fit(scores: "tuple[FitScore, ...]") -> None:
+    from rich.table import Table as Grid
+
+    from mixopt.cli.tables import wide_console
+    from mixopt.optimize.predictors import DEFAULT
+
+    grid = Grid(title=f"Predictions of rows not trained on (mean over draws, standard error); {DEFAULT} is the default")
+    for heading in ("n", "surrogate", "rho", f"rho less {DEFAULT}'s", "RMSE", "in 90 %", "sets in 90 %", "regret", "s"):
+        grid.add_column(heading, justify="left" if heading == "surrogate" else "right")
+    for score in scores:
+        grid.add_row(
+            str(score.n),
+            score.surrogate,
+            _pair(score.rho.value, score.rho.error, 3),
+            "-" if score.gain is None else _pair(score.gain.value, score.gain.error, 3),
+            f"{score.rmse.value:.4f}",
+            _percent(score.coverage.value),
+            _percent(score.coverage_sets.value),
+            _pair(score.regret.value, score.regret.error, 4),
+            f"{score.seconds.value:.2f}",
+        )
+    wide_console().print(grid)
+
+
+def _print_search(scores: "tuple[SearchScore, ...]") -> None:
+    from rich.table import Table as Grid
+
+    from mixopt.cli.tables import wide_console
+
+    grid = Grid(title="The pick that each would ship (mean over draws, standard error)")
+    for heading in ("cost", "strategy", "spent", "regret", "in interquartile ranges", "rank"):
+        grid.add_column(heading, justify="left" if heading == "strategy" else "right")
+    for score in sorted(scores, key=lambda score: (score.cost, score.regret.value)):
+        grid.add_row(
+            f"{score.cost:g}",
+            score.strategy,
+            f"{score.spent.value:.3g}",
+            _pair(score.regret.value, score.regret.error, 4),
+            _pair(score.regret_iqr.value, score.regret_iqr.error, 3),
+            _pair(score.rank.value, score.rank.error, 2),
+        )
+    wide_console().print(grid)
+
+
+def _pair(value: float, error: float, digits: int) -> str:
+    """Return a mean and its standard error as people read them."""
+    if math.isnan(value):  # nan: it knows none
+        return "-"
+    return f"{value:.{digits}f}" if math.isnan(error) else f"{value:.{digits}f} ({error:.{digits}f})"
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.1%}"

@@ -1,0 +1,1 @@
+"""Surrogates and strategies against finished tables of runs, every one charged and scored alike."""
