@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixopt.optimize import processes
 from mixopt.optimize.laws import LAWS, Law, fit
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 LENGTHS = (0.35, 0.7, 1.4)  # of the kernel, on square roots of weights, whose largest distance is sqrt(2)
+FLOOR = 1.0  # how far below the least loss, standardised, logarithms of losses begin
+ALL = slice(None)
 AMPLITUDE = 0.7  # of the kernel, standardised: what is left once the covariates are known
 
 
@@ -34,23 +37,24 @@ class Features:
         return np.sqrt(self.weights)
 
 
-Fitted = Callable[[Features], Array]
+Fitted = Callable[[Features, slice], Array]  # values of some of the problems
 Member = Callable[[Features, Array, Array, Indices], Fitted]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A member, the least number of different mixtures that it is trusted with, and whether it needs a covariate."""
+    """A member, the numbers of different mixtures that it is trusted with, and whether it needs a covariate."""
 
     member: Member
     least: int
+    most: float = np.inf
     needs_covariate: bool = False
 
 
 def constant(_features: Features, y: Array, precision: Array, _which: Indices) -> Fitted:
     """The weighted mean."""
     level = (precision * y).sum(1) / precision.sum(1)
-    return lambda at: np.tile(level[:, None], (1, len(at.weights)))
+    return lambda at, chosen: np.tile(level[chosen, None], (1, len(at.weights)))
 
 
 def affine(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
@@ -66,7 +70,7 @@ def ridge(features: Features, y: Array, precision: Array, which: Indices) -> Fit
 def gaussian(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
     """A Gaussian process around the affine member: Matern 5/2 on square roots, the likeliest of three lengths."""
     mean = affine(features, y, precision, which)
-    residual = y - mean(features)
+    residual = y - mean(features, ALL)
     variance = np.where(precision > 0.0, 1.0 / np.maximum(precision, 1e-12), 1e6)
     best, likelihood = LENGTHS[1], -np.inf
     for length in LENGTHS:
@@ -76,7 +80,27 @@ def gaussian(features: Features, y: Array, precision: Array, which: Indices) -> 
         value = -0.5 * float((residual * solved * (precision > 0.0)).sum() + logdet.sum())
         if value > likelihood:
             best, likelihood, alpha = length, value, solved
-    return lambda at: mean(at) + AMPLITUDE**2 * alpha @ matern(features.coordinates, at.coordinates, best)
+    return lambda at, chosen: (
+        mean(at, chosen) + AMPLITUDE**2 * alpha[chosen] @ matern(features.coordinates, at.coordinates, best)
+    )
+
+
+def anisotropic(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    """A process in the logarithm of the loss, every domain of its own length, around the affine member or constant."""
+    covariates = features.covariates.shape[2]
+    mean = affine if covariates else constant
+    base = mean(features, y, precision, which)
+    floor = y.min(1) - FLOOR
+
+    def logs(values: Array, chosen: slice) -> Array:
+        shifted: Array = np.log(np.maximum(values - floor[chosen, None], 0.2 * FLOOR))
+        return shifted
+
+    left = logs(y, ALL) - logs(base(features, ALL), ALL)
+    fitted = processes.fit(features.weights, left, precision > 0.0, which)
+    return lambda at, chosen: (
+        np.exp(np.minimum(logs(base(at, chosen), chosen) + fitted(at.weights, chosen), 5.0)) + floor[chosen, None]
+    )
 
 
 def matern(a: Array, b: Array, length: float) -> Array:
@@ -88,9 +112,11 @@ def matern(a: Array, b: Array, length: float) -> Array:
 
 
 def _law(law: Law) -> Member:
-    def member(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    def member(features: Features, y: Array, precision: Array, _which: Indices) -> Fitted:
         theta = fit(law, features.weights, np.zeros_like(y), y, precision)
-        return lambda at: law.evaluate(theta, at.weights, np.zeros((len(which), len(at.weights))))[0]
+        return lambda at, chosen: law.evaluate(
+            theta[chosen], at.weights, np.zeros((len(theta[chosen]), len(at.weights)))
+        )[0]
 
     return member
 
@@ -101,7 +127,7 @@ def _law_and_covariate(law: Law) -> Member:
     def member(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
         covariate, slope = features.covariates[which, :, 0], float(features.slopes[0])
         theta = fit(law, features.weights, covariate, y, precision, slope=slope)
-        return lambda at: law.evaluate(theta, at.weights, at.covariates[which, :, 0])[0]
+        return lambda at, chosen: law.evaluate(theta[chosen], at.weights, at.covariates[which[chosen], :, 0])[0]
 
     return member
 
@@ -112,18 +138,19 @@ def _linear(features: Features, y: Array, precision: Array, which: Indices, *, w
     mean = np.concatenate([[0.0], features.slopes, np.zeros(columns)])
     sd = np.concatenate([[3.0], np.full(k, 0.4), np.full(columns, 1.5)])
 
-    def design(at: Features) -> Array:
-        parts = [np.ones((len(which), len(at.weights), 1)), at.covariates[which]]
+    def design(at: Features, chosen: slice) -> Array:
+        problems = which[chosen]
+        parts = [np.ones((len(problems), len(at.weights), 1)), at.covariates[problems]]
         if columns:
-            parts.append(np.tile(at.coordinates, (len(which), 1, 1)))
+            parts.append(np.tile(at.coordinates, (len(problems), 1, 1)))
         return np.concatenate(parts, axis=2)
 
-    rows = design(features)
+    rows = design(features, ALL)
     weighted = rows * precision[..., None]
     curvature = np.matmul(weighted.transpose(0, 2, 1), rows) + np.diag(1.0 / sd**2)
     target = np.einsum("lnp,ln->lp", weighted, y - rows @ mean)
     theta = mean + np.linalg.solve(curvature, target[..., None])[..., 0]
-    return lambda at: np.einsum("lnp,lp->ln", design(at), theta)
+    return lambda at, chosen: np.einsum("lnp,lp->ln", design(at, chosen), theta[chosen])
 
 
 def _diagonal(variance: Array) -> Array:
@@ -133,8 +160,9 @@ def _diagonal(variance: Array) -> Array:
 MEMBERS: Mapping[str, Entry] = {
     "constant": Entry(member=constant, least=1),
     "affine": Entry(member=affine, least=1, needs_covariate=True),
-    "ridge": Entry(member=ridge, least=5),
-    "gaussian": Entry(member=gaussian, least=5),
+    "ridge": Entry(member=ridge, least=5, most=64),
+    "gaussian": Entry(member=gaussian, least=5, most=32),
+    "anisotropic": Entry(member=anisotropic, least=12),
     "power": Entry(member=_law(LAWS["power"]), least=8),
     "additive": Entry(member=_law(LAWS["additive"]), least=8),
     "power and covariate": Entry(member=_law_and_covariate(LAWS["power"]), least=8, needs_covariate=True),

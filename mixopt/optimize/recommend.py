@@ -213,7 +213,7 @@ def _described(model: Surrogate, rung: RungFit) -> dict[str, object]:
         "name": rung.name,
         "observations": len(values),
         "mixtures": rung.table.distinct,
-        "shares": {name: float(share) for name, share in zip(rung.members, rung.shares, strict=True)},
+        "shares": {name: float(share) for name, share in zip(rung.members, rung.shares.mean(1), strict=True)},
         "noise_sd": rung.noise_sd,
         "residual_sd": rung.amplitude,
         "residual_length": rung.length,

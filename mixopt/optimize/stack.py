@@ -19,16 +19,28 @@ def folds(groups: NDArray[np.intp], count: int = FOLDS) -> Indices:
     return found
 
 
-def stack_weights(predictions: Array, y: Array, precision: Array) -> Array:
-    """Return weights of the members, `M`, >= 0 and summing to 1, with the least squared error of their mean.
+def stack_weights(predictions: Array, y: Array, precision: Array, importance: Array) -> Array:
+    """Return weights of the members in every set, `M x m`, >= 0 and summing to 1 over members.
 
+    Those of least squared error, half of it of the set and half of all sets by `importance`, `m`, which sums to 1.
     predictions: `M x m x n`, out of fold; y and precision: `m x n`.
     """
-    count = len(predictions)
-    errors = ((predictions - y) * np.sqrt(precision)).reshape(count, -1)
-    gram = errors @ errors.T / errors.shape[1]
-    gram += EVENNESS * np.median(np.diag(gram)) * np.eye(count)
-    penalty = 1e4 * float(np.trace(gram)) + 1e-12
-    weights = nonnegative_minimum(gram + penalty, np.full(count, penalty))
+    errors = (predictions - y) * np.sqrt(precision)
+    own = np.einsum("kmn,lmn->mkl", errors, errors) / y.shape[1]
+    pooled = np.einsum("m,mkl->kl", importance, own)
+    return np.stack([_shares(0.5 * (gram + pooled)) for gram in own], axis=1)
+
+
+def combined(shares: Array, predictions: Array) -> Array:
+    """Return the mean of predictions `M x m x n` by `shares` `M x m`, as `n x m`."""
+    mean: Array = np.einsum("km,kmn->nm", shares, predictions)
+    return mean
+
+
+def _shares(gram: Array) -> Array:
+    count = len(gram)
+    level = EVENNESS * np.median(np.diag(gram)) * np.eye(count)
+    penalty = 1e4 * float(np.trace(gram + level)) + 1e-12
+    weights = nonnegative_minimum(gram + level + penalty, np.full(count, penalty))
     shares: Array = weights / weights.sum()
     return shares

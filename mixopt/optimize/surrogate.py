@@ -8,7 +8,7 @@ misfit of laws; rungs are joined as f_r = b_r f_(r-1) + delta_r (Kennedy and O'H
 Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R rungs, M members.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,12 @@ from mixopt.evidence import Evidence
 from mixopt.objective import Objective
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.members import LENGTHS, MEMBERS, Features, Fitted, matern
-from mixopt.optimize.stack import folds, stack_weights
+from mixopt.optimize.stack import combined, folds, stack_weights
 from mixopt.problem import Problem
 
 Array = NDArray[np.float64]
+
+OfRows = Callable[[Features], Array]  # a member fitted to every set, `m x B`
 
 MISFIT = 0.12  # of members, in spreads of the losses
 PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual count as
@@ -46,7 +48,8 @@ class Scale:
 class RungFit:
     """The model of one rung.
 
-    members: names, and their `shares` in the stack; fitted: each on all rows. scale: as rows were standardised.
+    members: names, and their `shares` in the stack of every set, `M x m`; fitted: each on all rows.
+    scale: as rows were standardised.
     residual: out-of-fold residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
     noise_sd: of the objective, seed to seed. amplitude, length: of the residual process; slope: b_r of the rung below.
     fallback: why a simpler model than wanted stands here, or None.
@@ -57,7 +60,7 @@ class RungFit:
     scale: Scale
     members: tuple[str, ...]
     shares: Array
-    fitted: tuple[Fitted, ...]
+    fitted: tuple[OfRows, ...]
     out_of_fold: Array
     rmse: Array
     noise_sd: float
@@ -82,7 +85,7 @@ class Surrogate:
         predictions: list[Array] = []
         for rung in self.rungs:
             lower = predictions[-1] if predictions else None
-            predictions.append(_stacked(rung.fitted, rung.shares, _features(inputs, lower, rung.scale), rung.scale))
+            predictions.append(_stacked(rung, _features(inputs, lower, rung.scale)))
         return predictions
 
     def means(self, inputs: Inputs) -> Array:
@@ -136,11 +139,11 @@ def _fit_rung(name: str, table: Table, below: Surrogate) -> RungFit:
     y = ((table.losses - scale.center) / scale.width).T
     precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2))
     names = _applicable(table.distinct, features.covariates.shape[2])
-    held_out = _out_of_fold(names, features, y, precision, table.groups)
-    shares = stack_weights(held_out, y, precision * _importance(below)[:, None])
-    fitted = _fit_members(names, features, y, precision, np.arange(len(y)))
-    losses = _stacked(fitted, shares, features, scale)
-    unseen = np.einsum("k,kmn->nm", shares, held_out) * scale.width + scale.center
+    fitted, held_out = _fit_members(names, features, y, precision, table.groups)
+    shares = stack_weights(held_out, y, precision, _importance(below))
+    at_rows = np.stack([member(features) for member in fitted])
+    losses = combined(shares, at_rows) * scale.width + scale.center
+    unseen = combined(shares, held_out) * scale.width + scale.center
     missed = values - below.objective.of_array(unseen, below.encoding.sets)
     tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
     noise = _noise_sd(values, table.groups, scale.objective_width)
@@ -209,31 +212,35 @@ def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
 
 
 def _applicable(distinct: int, covariates: int) -> tuple[str, ...]:
-    names = [n for n, e in MEMBERS.items() if distinct >= e.least and (covariates or not e.needs_covariate)]
-    return tuple(n for n in names if n != "constant") or ("constant",)
+    usable = {n: e for n, e in MEMBERS.items() if e.least <= distinct <= e.most}
+    names = [n for n, e in usable.items() if n != "constant" and (covariates or not e.needs_covariate)]
+    return tuple(names) or ("constant",)
 
 
 def _fit_members(
-    names: Sequence[str], features: Features, y: Array, precision: Array, which: Indices
-) -> tuple[Fitted, ...]:
-    return tuple(MEMBERS[name].member(features, y[which], precision[which], which) for name in names)
+    names: Sequence[str], features: Features, y: Array, precision: Array, groups: Indices
+) -> tuple[tuple[OfRows, ...], Array]:
+    """Return every member fitted to all rows, and its predictions of rows from fits without their mixture, `M x m x n`.
 
-
-def _out_of_fold(names: Sequence[str], features: Features, y: Array, precision: Array, groups: Indices) -> Array:
-    """Return every member's predictions of rows from fits without their mixture, `M x m x n`."""
-    held = folds(groups)
-    count, m = int(held.max()) + 1, len(y)
-    result = np.empty((len(names), m, y.shape[1]))
+    One batch of problems: every fold held out of every set, and last every set with nothing held out.
+    """
+    held, m = folds(groups), len(y)
+    count = int(held.max()) + 1
+    which, last = np.tile(np.arange(m), count + 1), slice(count * m, None)
+    kept = np.repeat(np.arange(count + 1), m)[:, None] != held[None, :]
+    counted = precision[which] * kept
     if count < 2:  # one mixture: nothing to hold out; the prior slopes predict it
-        nothing = _fit_members(names, features, y, precision * 1e-6, np.arange(m))
-        return np.stack([member(features) for member in nothing])
-    which = np.tile(np.arange(m), count)
-    kept = np.repeat(np.arange(count), m)[:, None] != held[None, :]
-    for k, name in enumerate(names):
-        predicted = MEMBERS[name].member(features, y[which], precision[which] * kept, which)(features)
-        cube = predicted.reshape(count, m, -1)
+        counted[:m] = 1e-6 * precision
+    members = [MEMBERS[name].member(features, y[which], counted, which) for name in names]
+    result = np.empty((len(names), m, y.shape[1]))
+    for k, member in enumerate(members):
+        cube = member(features, slice(0, count * m)).reshape(count, m, -1)
         result[k] = cube[held, :, np.arange(y.shape[1])].T
-    return result
+    return tuple(_of_rows(member, last) for member in members), result
+
+
+def _of_rows(member: Fitted, chosen: slice) -> OfRows:
+    return lambda at: member(at, chosen)
 
 
 def _importance(below: Surrogate) -> Array:
@@ -243,10 +250,10 @@ def _importance(below: Surrogate) -> Array:
     return share
 
 
-def _stacked(fitted: Sequence[Fitted], shares: Array, features: Features, scale: Scale) -> Array:
-    total = sum((share * member(features) for share, member in zip(shares, fitted, strict=True)), start=np.zeros(1))
-    losses: Array = total.T * scale.width + scale.center
-    return losses
+def _stacked(rung: "RungFit", features: Features) -> Array:
+    losses = combined(rung.shares, np.stack([member(features) for member in rung.fitted]))
+    scaled: Array = losses * rung.scale.width + rung.scale.center
+    return scaled
 
 
 def _noise_sd(values: Array, groups: Indices, width: float) -> float:
@@ -265,9 +272,9 @@ def _residual(
     """Return amplitude and length of what the stack misses, and the slope on the rung below."""
     slope, explained = 0.0, 0.0
     if below.rungs:
-        slope = 1.0
+        slope = _slope(table, below)
         variances = below.covariances(table.inputs)[-1].diagonal()
-        explained = float(np.mean(variances))
+        explained = slope**2 * float(np.mean(variances))
     counts = 1.0 / np.array([(table.groups == g).sum() for g in table.groups])
     weights = counts / tail
     squares = np.maximum(missed**2 - noise**2 - explained, 0.0)
@@ -281,6 +288,17 @@ def _residual(
         if value > likelihood:
             best, likelihood = length, value
     return amplitude, best, slope
+
+
+def _slope(table: Table, below: Surrogate) -> float:
+    """Return how large differences between mixtures are, in those of the rung below; 1 counts as a few runs."""
+    spreads = [
+        float(below.objective.of_array(losses, below.encoding.sets).std())
+        for losses in (table.losses, below.sets(table.inputs)[-1])
+    ]
+    ratio = float(np.clip(spreads[0] / max(spreads[1], 1e-12), 0.1, 3.0)) if spreads[1] > 0.0 else 1.0
+    seen = table.distinct - 1
+    return (PRIOR_RUNS + seen * ratio) / (PRIOR_RUNS + seen)
 
 
 def _rmse(errors: Array, scale: Scale) -> Array:
