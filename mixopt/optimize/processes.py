@@ -16,9 +16,9 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 EXPONENT = 0.35  # this and the priors by cross-validation on training rows of the RegMix tables
-ROWS = 128  # from which theta is fitted; the posterior takes all
+ROWS = 96  # from which theta is fitted; the posterior takes all
 STEPS = 30
-FEW_STEPS = 8  # for a fold, from what fits all rows
+FEW_STEPS = 6  # for a fold, from what fits all rows
 START = -1.5  # of t; its prior mean is a flat place, from which no step leads away
 JITTER = 1e-5
 HIDDEN = 1e6  # noise of rows that are held out

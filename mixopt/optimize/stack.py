@@ -9,6 +9,8 @@ from proxies.experts import nonnegative_minimum
 FOLDS = 8
 EVENNESS = 0.1  # of the members' mean squared error; draws their weights together where errors hardly differ
 
+POOLED_ROWS = 32.0  # of a set, from which its own errors count as much as those of all sets together; a guess
+
 
 def folds(groups: NDArray[np.intp], count: int = FOLDS) -> Indices:
     """Return the fold of every row, `n`: a mixture's rows share one, and folds differ by one mixture in size."""
@@ -22,13 +24,14 @@ def folds(groups: NDArray[np.intp], count: int = FOLDS) -> Indices:
 def stack_weights(predictions: Array, y: Array, precision: Array, importance: Array) -> Array:
     """Return weights of the members in every set, `M x m`, >= 0 and summing to 1 over members.
 
-    Those of least squared error, half of it of the set and half of all sets by `importance`, `m`, which sums to 1.
+    Those of least squared error, partly of the set and partly of all sets by `importance`, `m`, which sums to 1.
     predictions: `M x m x n`, out of fold; y and precision: `m x n`.
     """
     errors = (predictions - y) * np.sqrt(precision)
     own = np.einsum("kmn,lmn->mkl", errors, errors) / y.shape[1]
     pooled = np.einsum("m,mkl->kl", importance, own)
-    return np.stack([_shares(0.5 * (gram + pooled)) for gram in own], axis=1)
+    trust = y.shape[1] / (y.shape[1] + POOLED_ROWS)
+    return np.stack([_shares(trust * gram + (1.0 - trust) * pooled) for gram in own], axis=1)
 
 
 def combined(shares: Array, predictions: Array) -> Array:

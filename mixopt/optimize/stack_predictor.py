@@ -12,6 +12,7 @@ from mixopt.evidence import Evidence
 from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.encoding import Array
+from mixopt.optimize.extrapolation import trend
 from mixopt.optimize.predictions import Predictions, Predictor
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
@@ -29,16 +30,30 @@ class StackPredictor:
         inputs = self.model.encoding.inputs(weights)
         rung = self.problem.ladder.index(fidelity)
         belief = Belief.of(self.model, self.problem, inputs)
-        names = [fit.name for fit in self.model.rungs]
-        lower = [k for k, r in enumerate(self.problem.ladder) if r.name in names and k <= rung]
-        place = names.index(self.problem.ladder.rungs[lower[-1]].name) if lower else 0
-        places = [self.problem.sets.index(name) for name in self.model.encoding.sets]
-        shape = (len(weights), len(self.problem.sets))
-        sets_mean, sets_sd = np.full(shape, np.nan), np.full(shape, np.nan)
-        sets_mean[:, places] = self.model.sets(inputs)[place]
-        sets_sd[:, places] = self.model.rungs[place].rmse
-        sd = np.sqrt(belief.sd(rung) ** 2 + belief.noise[rung])
-        return Predictions(sets_mean=sets_mean, sets_sd=sets_sd, mean=belief.mean[rung], sd=sd)
+        mean, sd = belief.mean[rung], np.sqrt(belief.sd(rung) ** 2 + belief.noise[rung])
+        place = self._place(rung)
+        sets_mean, sets_sd = self.model.sets(inputs)[place], self.model.rungs[place].rmse
+        if self.problem.ladder.index(self.model.rungs[-1].name) < rung:
+            ahead = trend(self.model, self.problem, fidelity)
+            sets_mean, sets_sd = ahead.sets(sets_mean), ahead.sets_sd(self.model)
+            mean, sd = (
+                self.model.objective.of_array(sets_mean, self.model.encoding.sets),
+                ahead.objective_sd(self.model, sd),
+            )
+        return Predictions(
+            sets_mean=self._all(sets_mean), sets_sd=self._all(sets_sd + 0.0 * sets_mean), mean=mean, sd=sd
+        )
+
+    def _place(self, rung: int) -> int:
+        """Return the place among the model's rungs of the last one that is not above `rung`, or else of its first."""
+        below = [k for k, fit in enumerate(self.model.rungs) if self.problem.ladder.index(fit.name) <= rung]
+        return max(below, default=0)
+
+    def _all(self, values: Array) -> Array:
+        """Return `values` of the model's sets as columns of all the problem's, nan where there are none."""
+        columns = np.full((len(values), len(self.problem.sets)), np.nan)
+        columns[:, [self.problem.sets.index(name) for name in self.model.encoding.sets]] = values
+        return columns
 
 
 def stack(evidence: Evidence, problem: Problem) -> Predictor:

@@ -26,9 +26,11 @@ Array = NDArray[np.float64]
 OfRows = Callable[[Features], Array]  # a member fitted to every set, `m x B`
 
 MISFIT = 0.12  # of members, in spreads of the losses
+GUESSED_DRIFT = 0.15  # likewise, of what a rung adds to the one below; a guess
 PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual count as
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
+SHORT_LENGTHS = (0.1, 0.2)  # of the residual, once rows can tell: what is missed of one mixture may be its own
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 
@@ -278,10 +280,11 @@ def _residual(
     counts = 1.0 / np.array([(table.groups == g).sum() for g in table.groups])
     weights = counts / tail
     squares = np.maximum(missed**2 - noise**2 - explained, 0.0)
-    guess = (GUESSED_RESIDUAL * scale.objective_width) ** 2
+    guess = ((GUESSED_DRIFT * slope if below.rungs else GUESSED_RESIDUAL) * scale.objective_width) ** 2
     amplitude = float(np.sqrt((PRIOR_RUNS * guess + weights @ squares) / (PRIOR_RUNS + weights.sum())))
     best, likelihood = LENGTHS[1], -np.inf
-    for length in LENGTHS if table.distinct >= 8 else ():
+    lengths = (*SHORT_LENGTHS, *LENGTHS) if table.distinct >= 16 else LENGTHS
+    for length in lengths if table.distinct >= 8 else ():
         points = table.inputs.coordinates
         gram = amplitude**2 * matern(points, points, length) + np.diag(noise**2 * tail + 1e-3 * amplitude**2)
         value = -float(missed @ np.linalg.solve(gram, missed)) - float(np.linalg.slogdet(gram)[1])
