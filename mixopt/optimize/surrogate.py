@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mixopt.evidence import Evidence
 from mixopt.objective import Objective
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
+from mixopt.optimize.laws import LAWS
 from mixopt.optimize.members import LENGTHS, MEMBERS, Features, Fitted, matern
 from mixopt.optimize.stack import combined, folds, stack_weights
 from mixopt.problem import Problem
@@ -329,9 +330,7 @@ def _jitter(rung: RungFit) -> float:
 
 
 def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:
-    missing = [n for n, entry in MEMBERS.items() if entry.least > distinct]
-    if not missing:
+    """Return that `distinct` mixtures were too few for any law, where none is among the members `names`."""
+    if any(law in names for law in LAWS):
         return None
-    return (
-        f"rung {name!r} has {distinct} different mixtures: modelled by {', '.join(names)} without {', '.join(missing)}"
-    )
+    return f"rung {name!r} has {distinct} different mixtures, too few for a mixing law: modelled by {', '.join(names)}"
