@@ -90,12 +90,16 @@ def conclude(payload: Mapping[str, Any], trials: Sequence[Trial], setting: Setti
 
 
 def proof_trials(setting: Setting, *, seeds: int, trials: Sequence[Trial] = ()) -> int:
-    """Return how many trials a proof of so many seeds takes at most; rivals among `trials` are not trained again."""
+    """Return how many trials a proof of so many seeds takes at most; rivals among `trials` are not trained again.
+
+    An earlier proof leaves at most two mixtures to train: the recommended one and another single domain.
+    """
     proof = setting.config.proof
     if not proof:
         return 0
     trained = sum(trial.purpose == "proof" for trial in trials)
-    return max(seeds, seeds * most_rivals(setting.problem, wanted=proof.mixtures) - trained)
+    changing = 1 + ("single" in proof.mixtures)
+    return max(seeds * changing, seeds * most_rivals(setting.problem, wanted=proof.mixtures) - trained)
 
 
 def proof_flops(setting: Setting) -> float:
