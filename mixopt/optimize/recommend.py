@@ -49,7 +49,8 @@ class Recommendation:
 
     predicted, natural: the objective at the top rung. beats_natural: probability that it does so.
     agreement: of every cheaper rung with the top; none while fewer than three mixtures were measured there.
-    fallback: why a simpler model than wanted was used, or None. model: the fit, plain.
+    fallback: why a simpler model than wanted was used, or None. model: the fit, plain; fitted: the fit itself, to
+    predict other mixtures from (None: nothing was measured).
     """
 
     mixture: Mixture
@@ -59,6 +60,7 @@ class Recommendation:
     agreement: tuple[Agreement, ...]
     fallback: str | None
     model: Mapping[str, object]
+    fitted: Surrogate | None
 
     def plain(self) -> dict[str, object]:
         """Return the recommendation as JSON holds it."""
@@ -93,12 +95,12 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
         agreement=agreements(model, problem),
         fallback=_fallback(model, problem),
         model=describe(model),
+        fitted=model,
     )
 
 
-def predict(evidence: Evidence, problem: Problem, mixtures: Sequence[Mixture]) -> list[Prediction]:
-    """Return the objective of `mixtures` at the top rung, in or outside of the space; nan if nothing was measured."""
-    model = surrogate.fit(evidence, problem)
+def predict(model: Surrogate | None, problem: Problem, mixtures: Sequence[Mixture]) -> list[Prediction]:
+    """Return the objective of `mixtures` at the top rung, in or outside of the space; nan without a model."""
     if model is None:
         return [NOTHING] * len(mixtures)
     belief = Belief.of(model, problem, model.encoding.inputs(model.encoding.weights(mixtures)))
@@ -244,4 +246,5 @@ def _unmeasured(problem: Problem) -> Recommendation:
         agreement=(),
         fallback="nothing was measured: the natural mixture, or the allowed one nearest to it",
         model={},
+        fitted=None,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from mixopt.evidence import Evidence, Prediction, Proposal
 from mixopt.mixture import Mixture
-from mixopt.optimize.recommend import predict, recommend
+from mixopt.optimize.recommend import Recommendation, predict, recommend
 from mixopt.search.proof import Proof, Rival, most_rivals, prove, rivals
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, only_domain
 from store import Trial
@@ -26,8 +26,8 @@ def decide(evidence: Evidence, setting: Setting, *, proof_seeds: int) -> tuple[P
     problem = setting.problem
     found = recommend(evidence, problem)
     wanted = setting.config.proof.mixtures if setting.config.proof else ()
-    entries = rivals(problem, found.mixture, wanted=wanted, single=best_single(evidence, setting))
-    predictions = predict(evidence, problem, [entry.mixture for entry in entries])
+    entries = rivals(problem, found.mixture, wanted=wanted, single=best_single(found, setting))
+    predictions = predict(found.fitted, problem, [entry.mixture for entry in entries])
     rows = [
         {"names": list(e.names), "mixture": dict(e.mixture), "allowed": e.allowed, "mean": p.mean, "sd": p.sd}
         for e, p in zip(entries, predictions, strict=True)
@@ -52,10 +52,10 @@ def _without_ensemble(evidence: Evidence, setting: Setting) -> str | None:
     return f"no ensemble of experts: {f'none trained for {missing}' if missing else 'their gold-token files are gone'}"
 
 
-def best_single(evidence: Evidence, setting: Setting) -> str:
+def best_single(found: Recommendation, setting: Setting) -> str:
     """Return the domain whose corner the surrogate expects to do best at the top rung."""
     corners = [Mixture({name: float(name == only) for name in setting.names}) for only in setting.names]
-    predictions = predict(evidence, setting.problem, corners)
+    predictions = predict(found.fitted, setting.problem, corners)
     return min(zip(setting.names, predictions, strict=True), key=lambda pair: pair[1].mean)[0]
 
 

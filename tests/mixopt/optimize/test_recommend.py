@@ -40,7 +40,7 @@ def test_any_mixture_is_predicted_as_the_recommended_one_is(bench: Bench) -> Non
     world = bench(d=3)
     evidence = world.evidence(cheap=8, top=3)
     found = recommend(evidence, world.problem)
-    again = predict(evidence, world.problem, [found.mixture, world.problem.natural])
+    again = predict(found.fitted, world.problem, [found.mixture, world.problem.natural])
     assert [p.mean for p in again] == pytest.approx([found.predicted.mean, found.natural.mean], rel=1e-9)
     assert [p.sd for p in again] == pytest.approx([found.predicted.sd, found.natural.sd], rel=1e-6)
 
