@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -13,6 +13,7 @@ from mixopt.cli.app import AsJson, app, fail
 
 if TYPE_CHECKING:
     from mixopt.replay.fit import FitScore
+    from mixopt.replay.score import Mean
     from mixopt.replay.search import SearchScore
     from mixopt.runs_table import RunsTable
 
@@ -35,6 +36,7 @@ Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file of finish
 Draws = Annotated[int, typer.Option(help="Random draws; means and standard errors are over these.")]
 Objective = Annotated[str, typer.Option(help="mean (of all losses), set:NAME, or weights:FILE (JSON or YAML).")]
 Seed = Annotated[int, typer.Option(help="Seed of the draws: the same again gives the same scores.")]
+Jobs = Annotated[int, typer.Option(help="Processes to play the draws in; the scores are the same.")]
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ def replay_fit(
     objective: Objective = "mean",
     surrogates: Annotated[str | None, typer.Option(help="Names, as a,b; none: all.")] = None,
     seed: Seed = 0,
+    jobs: Jobs = 1,
     as_json: AsJson = False,
 ) -> None:
     """Fit surrogates on some rows of TABLE, and score what they predict for others."""
@@ -70,7 +73,7 @@ def replay_fit(
         draws=draws,
         seed=seed,
     )
-    report = fit.replay_fit(plan, _chosen(surrogates, SURROGATES, "surrogate"), told=_tell)
+    report = fit.replay_fit(plan, _chosen(surrogates, SURROGATES, "surrogate"), jobs=jobs, told=_tell)
     _left_out(report.left_out)
     if not report.scores:
         fail("no surrogate is left to score; the reasons are above")
@@ -90,6 +93,7 @@ def replay_search(
     pool: Annotated[int | None, typer.Option(help="Random rows of the top fidelity a draw; none: all.")] = None,
     objective: Objective = "mean",
     seed: Seed = 0,
+    jobs: Jobs = 1,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML file for a picture.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +113,7 @@ def replay_search(
         pool=pool,
         seed=seed,
     )
-    report = search.replay_search(plan, _chosen(strategies, PLAYERS, "strategy"), told=_tell)
+    report = search.replay_search(plan, _chosen(strategies, PLAYERS, "strategy"), jobs=jobs, told=_tell)
     _left_out(report.left_out)
     if not report.scores:
         fail("no strategy is left to replay; the reasons are above")
@@ -170,54 +174,68 @@ def _left_out(reasons: Mapping[str, str]) -> None:
 
 
 def _print_fit(scores: "tuple[FitScore, ...]") -> None:
-    from rich.table import Table as Grid
-
-    from mixopt.cli.tables import wide_console
     from mixopt.optimize.predictors import DEFAULT
 
-    grid = Grid(title=f"Predictions of rows not trained on (mean over draws, standard error); {DEFAULT} is the default")
-    for heading in ("n", "surrogate", "rho", f"rho less {DEFAULT}'s", "RMSE", "in 90 %", "sets in 90 %", "regret", "s"):
-        grid.add_column(heading, justify="left" if heading == "surrogate" else "right")
-    for score in scores:
-        grid.add_row(
-            str(score.n),
-            score.surrogate,
-            _pair(score.rho.value, score.rho.error, 3),
-            "-" if score.gain is None else _pair(score.gain.value, score.gain.error, 3),
-            f"{score.rmse.value:.4f}",
-            _percent(score.coverage.value),
-            _percent(score.coverage_sets.value),
-            _pair(score.regret.value, score.regret.error, 4),
-            f"{score.seconds.value:.2f}",
-        )
-    wide_console().print(grid)
+    _print_grid(
+        f"Predictions of rows not trained on (mean over draws, standard error); {DEFAULT} is the default",
+        ("n", "surrogate", "rho", f"rho less {DEFAULT}'s", "RMSE", "in 90 %", "sets in 90 %", "regret", "s"),
+        (
+            (
+                str(score.n),
+                score.surrogate,
+                _pair(score.rho, 3),
+                _pair(score.gain, 3),
+                f"{score.rmse.value:.4f}",
+                _percent(score.coverage.value),
+                _percent(score.coverage_sets.value),
+                _pair(score.regret, 4),
+                f"{score.seconds.value:.2f}",
+            )
+            for score in scores
+        ),
+    )
 
 
 def _print_search(scores: "tuple[SearchScore, ...]") -> None:
+    from mixopt.replay.players import OWN
+
+    _print_grid(
+        "The pick that each would ship (mean over draws, standard error)",
+        ("cost", "strategy", "spent", "regret", f"above {OWN}'s", "in interquartile ranges", "rank"),
+        (
+            (
+                f"{score.cost:g}",
+                score.strategy,
+                f"{score.spent.value:.3g}",
+                _pair(score.regret, 4),
+                _pair(score.behind, 4),
+                _pair(score.regret_iqr, 3),
+                _pair(score.rank, 2),
+            )
+            for score in sorted(scores, key=lambda score: (score.cost, score.regret.value))
+        ),
+    )
+
+
+def _print_grid(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of numbers; the second column holds names."""
     from rich.table import Table as Grid
 
     from mixopt.cli.tables import wide_console
 
-    grid = Grid(title="The pick that each would ship (mean over draws, standard error)")
-    for heading in ("cost", "strategy", "spent", "regret", "in interquartile ranges", "rank"):
-        grid.add_column(heading, justify="left" if heading == "strategy" else "right")
-    for score in sorted(scores, key=lambda score: (score.cost, score.regret.value)):
-        grid.add_row(
-            f"{score.cost:g}",
-            score.strategy,
-            f"{score.spent.value:.3g}",
-            _pair(score.regret.value, score.regret.error, 4),
-            _pair(score.regret_iqr.value, score.regret_iqr.error, 3),
-            _pair(score.rank.value, score.rank.error, 2),
-        )
+    grid = Grid(title=title)
+    for place, heading in enumerate(headings):
+        grid.add_column(heading, justify="left" if place == 1 else "right")
+    for row in rows:
+        grid.add_row(*row)
     wide_console().print(grid)
 
 
-def _pair(value: float, error: float, digits: int) -> str:
+def _pair(mean: "Mean | None", digits: int) -> str:
     """Return a mean and its standard error as people read them."""
-    if math.isnan(value):  # nan: it knows none
+    if mean is None or math.isnan(mean.value):  # nan: it knows none
         return "-"
-    return f"{value:.{digits}f}" if math.isnan(error) else f"{value:.{digits}f} ({error:.{digits}f})"
+    return f"{mean.value:.{digits}f}" + ("" if math.isnan(mean.error) else f" ({mean.error:.{digits}f})")
 
 
 def _percent(share: float) -> str:

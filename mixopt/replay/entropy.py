@@ -34,7 +34,7 @@ class EntropyPlayer:
         rows = np.vstack(
             [joined(pool.problem, pool.weights[place][None], names[pool.rungs[place]]) for place in affordable]
         )
-        gains = strategy._gains(model, rows, int(rng.integers(2**31)))  # noqa: SLF001  # its own gain, not a copy
+        gains = strategy.gains(model, rows, int(rng.integers(2**31)))
         ordered = affordable[np.argsort(-gains, kind="stable")]
         within = np.cumsum(pool.costs[ordered]) <= position.budget / ROUNDS
         return [int(place) for place in ordered[: max(1, int(within.sum()))]]

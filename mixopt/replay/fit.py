@@ -17,6 +17,7 @@ from mixopt.optimize.encoding import Array, Indices, groups
 from mixopt.optimize.predictions import Predictions, Predictor
 from mixopt.optimize.predictors import DEFAULT
 from mixopt.problem import Problem
+from mixopt.replay.draws import replayed
 from mixopt.replay.rows import RowChoice
 from mixopt.replay.score import (
     Mean,
@@ -111,6 +112,8 @@ class FitScore:
             "regret": self.regret.value,
             "regret_se": plain(self.regret.error),
             "seconds": self.seconds.value,
+            "gain": None if self.gain is None else self.gain.value,
+            "gain_se": None if self.gain is None else plain(self.gain.error),
         }
 
 
@@ -123,24 +126,50 @@ class FitReport:
 
 
 def replay_fit(
-    plan: FitPlan, surrogates: Mapping[str, Builder], *, told: Callable[[str], None] = lambda _: None
+    plan: FitPlan,
+    surrogates: Mapping[str, Builder],
+    *,
+    jobs: int = 1,
+    told: Callable[[str], None] = lambda _: None,
 ) -> FitReport:
-    """Return how `surrogates` do; one that cannot be fitted on some draw is left out there with its reason."""
+    """Return how `surrogates` do, over `jobs` processes; one that fails on some draw is left out at that n."""
+    draws = [(n, draw) for n in plan.sizes or (None,) for draw in range(plan.draws)]
+    by_n: dict[int, list[Mapping[str, Trial | str]]] = {}
+    for done in replayed(_draw, (plan, surrogates), draws, jobs=jobs):
+        by_n.setdefault(done.n, []).append(done.trials)
+        told(f"n = {done.n}: draw {len(by_n[done.n])} of {plan.draws}")
     scores: list[FitScore] = []
     left_out: dict[str, str] = {}
-    for n in plan.sizes or (None,):
-        trials: dict[str, list[Trial]] = {name: [] for name in surrogates}
-        rows = [_rows(plan, n, draw) for draw in range(plan.draws)]
-        for draw, (train, test) in enumerate(rows):
-            told(f"n = {len(train)}: draw {draw + 1} of {plan.draws}")
-            for name in [name for name in surrogates if name in trials]:
-                try:
-                    trials[name].append(_trial(plan, surrogates[name], train, test))
-                except MixoptError as error:
-                    left_out[f"{name} at n = {len(train)}"] = str(error)
-                    del trials[name]
-        scores += _scores(trials, len(rows[0][0]))
+    for n, found in by_n.items():
+        reasons = {name: told for trials in found for name, told in trials.items() if isinstance(told, str)}
+        left_out |= {f"{name} at n = {n}": reason for name, reason in reasons.items()}
+        scores += _scores({name: _trials(found, name) for name in surrogates if name not in reasons}, n)
     return FitReport(scores=tuple(scores), left_out=left_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draw:
+    """What the surrogates did on one draw of `n` training rows; a string: why one has no score."""
+
+    n: int
+    trials: Mapping[str, Trial | str]
+
+
+def _draw(asked: tuple[FitPlan, Mapping[str, Builder]], which: tuple[int | None, int]) -> _Draw:
+    plan, surrogates = asked
+    train, test = _rows(plan, *which)
+    return _Draw(n=len(train), trials={name: _tried(plan, build, train, test) for name, build in surrogates.items()})
+
+
+def _tried(plan: FitPlan, build: Builder, train: Indices, test: Indices) -> Trial | str:
+    try:
+        return _trial(plan, build, train, test)
+    except MixoptError as error:
+        return str(error)
+
+
+def _trials(found: Sequence[Mapping[str, Trial | str]], name: str) -> list[Trial]:
+    return [trial for trials in found if isinstance(trial := trials[name], Trial)]
 
 
 def _rows(plan: FitPlan, n: int | None, draw: int) -> tuple[Indices, Indices]:

@@ -20,6 +20,7 @@ from mixopt.replay.fit import Builder
 from mixopt.replay.pool import Pool, Position
 
 SMOOTHING = 2.0  # temperature of the strategy of that name: weights as the square root of tokens
+OWN = "bayesian"  # the product's strategy
 EXPLORED = 0.5  # of the budget goes to random mixtures at the cheapest rung, the rest to the model's picks; a guess
 
 
@@ -156,17 +157,26 @@ def _mde(_pool: Pool) -> Player:
     raise ReplayError("it needs the data experts' token probabilities, which no table of runs holds")
 
 
-def _model(surrogate: str) -> Callable[[Pool], Player]:
-    return lambda _pool: ModelPlayer(RIVAL_SURROGATES[surrogate])
+@dataclass(frozen=True)
+class _Modelled:
+    """Starts a search by the rival's model of that name."""
+
+    surrogate: str
+
+    def __call__(self, _pool: Pool) -> Player:
+        return ModelPlayer(RIVAL_SURROGATES[self.surrogate])
 
 
-def _entropy(name: str) -> Callable[[Pool], Player]:
-    def start(_pool: Pool) -> Player:
+@dataclass(frozen=True)
+class _ByEntropy:
+    """Starts a search by the rival's own process and gain."""
+
+    name: str
+
+    def __call__(self, _pool: Pool) -> Player:
         from mixopt.replay.entropy import EntropyPlayer  # noqa: PLC0415  # BoTorch takes seconds to import
 
-        return EntropyPlayer(RIVALS[name])
-
-    return start
+        return EntropyPlayer(RIVALS[self.name])
 
 
 def _bayesian(_pool: Pool) -> Player:
@@ -174,18 +184,18 @@ def _bayesian(_pool: Pool) -> Player:
 
 
 PLAYERS: Mapping[str, Callable[[Pool], Player]] = {
-    "bayesian": _bayesian,
+    OWN: _bayesian,
     "random": _random,
     "natural": _natural,
     "uniform": _uniform,
     "temperature": _temperature,
     "unimax": _unimax,
-    "regmix": _model("lightgbm"),
-    "log-linear": _model("log-linear"),
-    "marin": _model("marin"),
-    "scheffe": _model("scheffe"),
-    "admire": _entropy("admire"),
-    "admire-raw": _entropy("admire-raw"),
-    "botorch": _entropy("botorch"),
+    "regmix": _Modelled("lightgbm"),
+    "log-linear": _Modelled("log-linear"),
+    "marin": _Modelled("marin"),
+    "scheffe": _Modelled("scheffe"),
+    "admire": _ByEntropy("admire"),
+    "admire-raw": _ByEntropy("admire-raw"),
+    "botorch": _ByEntropy("botorch"),
     "mde": _mde,
 }

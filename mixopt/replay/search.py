@@ -4,14 +4,15 @@ For every cost a strategy plays a search of its own, knowing that cost as its bu
 strategies play the same pools. What it ships is scored by the measured objective of that row.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mixopt.errors import MixoptError, ReplayError
 from mixopt.objective import Objective
-from mixopt.replay.players import Player
+from mixopt.replay.draws import replayed
+from mixopt.replay.players import OWN, Player
 from mixopt.replay.pool import Pool, Position, Seller, draw_tops
 from mixopt.replay.score import Mean, Pick, least, plain, score_pick
 from mixopt.runs_table import RunsTable
@@ -48,7 +49,8 @@ class SearchScore:
     """One strategy at one charged cost: means over the draws of what its shippable pick is worth.
 
     regret: its loss above the pool's best; regret_iqr: that in the pool's interquartile ranges; rank: 1 is the best.
-    spent: what was paid, at most `cost`.
+    spent: what was paid, at most `cost`. behind: regret above the product's own on the same draws; None for itself, or
+    where it did not play.
     """
 
     strategy: str
@@ -57,6 +59,7 @@ class SearchScore:
     regret_iqr: Mean
     rank: Mean
     spent: Mean
+    behind: Mean | None = None
 
     def plain(self) -> dict[str, object]:
         """Return the score as JSON holds it; null where nothing could be told."""
@@ -68,6 +71,8 @@ class SearchScore:
             "regret_iqr": plain(self.regret_iqr.value),
             "rank": self.rank.value,
             "rank_se": plain(self.rank.error),
+            "behind": None if self.behind is None else self.behind.value,
+            "behind_se": None if self.behind is None else plain(self.behind.error),
         }
 
 
@@ -80,26 +85,53 @@ class SearchReport:
 
 
 def replay_search(
-    plan: SearchPlan, players: Mapping[str, Starter], *, told: Callable[[str], None] = lambda _: None
+    plan: SearchPlan,
+    players: Mapping[str, Starter],
+    *,
+    jobs: int = 1,
+    told: Callable[[str], None] = lambda _: None,
 ) -> SearchReport:
-    """Return how strategies do; one that the table cannot serve is left out with its reason."""
-    left_out: dict[str, str] = {}
-    done: dict[tuple[str, float], list[tuple[Pick, float]]] = {
-        (name, cost): [] for name in players for cost in plan.costs
-    }
-    for draw in range(plan.draws):
-        seller = plan.seller(draw)
-        for name in [name for name in players if name not in left_out]:
-            told(f"draw {draw + 1} of {plan.draws}: {name}")
-            try:
-                player = players[name](seller.pool)
-                for cost in plan.costs:
-                    end = play(player, seller, budget=cost, seed=(plan.seed, draw))
-                    done[name, cost].append((_shipped(player, seller, end), end.spent))
-            except MixoptError as error:
-                left_out[name] = str(error)
-    scores = [_score(name, cost, found) for (name, cost), found in done.items() if name not in left_out]
+    """Return how strategies do, over `jobs` processes; one that the table cannot serve is left out with its reason."""
+    found: list[Mapping[str, list[Shipped] | str]] = []
+    for done in replayed(_draw, (plan, players), range(plan.draws), jobs=jobs):
+        found.append(done)
+        told(f"draw {len(found)} of {plan.draws}")
+    left_out = {name: told for played in found for name, told in played.items() if isinstance(told, str)}
+    shipped = {name: _shipments(found, name) for name in players if name not in left_out}
+    scores = [
+        _score(name, cost, [draw[place] for draw in draws], [draw[place] for draw in shipped.get(OWN, ())])
+        for name, draws in shipped.items()
+        for place, cost in enumerate(plan.costs)
+    ]
     return SearchReport(scores=tuple(scores), left_out=left_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """What a strategy's pick was worth on one pool, and what it paid."""
+
+    pick: Pick
+    spent: float
+
+
+def _draw(asked: tuple[SearchPlan, Mapping[str, Starter]], draw: int) -> Mapping[str, list[Shipped] | str]:
+    """Return what every strategy shipped at each cost; a string: why one cannot be served."""
+    plan, players = asked
+    seller = plan.seller(draw)
+    return {name: _played(plan, start, seller, draw) for name, start in players.items()}
+
+
+def _played(plan: SearchPlan, start: Starter, seller: Seller, draw: int) -> list[Shipped] | str:
+    try:
+        player = start(seller.pool)
+        ends = [play(player, seller, budget=cost, seed=(plan.seed, draw)) for cost in plan.costs]
+        return [Shipped(pick=_shipped(player, seller, end), spent=end.spent) for end in ends]
+    except MixoptError as error:
+        return str(error)
+
+
+def _shipments(found: Sequence[Mapping[str, list[Shipped] | str]], name: str) -> list[list[Shipped]]:
+    return [shipped for played in found if isinstance(shipped := played[name], list)]
 
 
 def play(player: Player, seller: Seller, *, budget: float, seed: tuple[int, ...]) -> Position:
@@ -118,12 +150,14 @@ def _shipped(player: Player, seller: Seller, end: Position) -> Pick:
     return score_pick(least(player.ship(end)), seller.truth[tops])
 
 
-def _score(name: str, cost: float, found: list[tuple[Pick, float]]) -> SearchScore:
+def _score(name: str, cost: float, found: Sequence[Shipped], own: Sequence[Shipped]) -> SearchScore:
+    paired = zip(found, own, strict=True) if own else ()
     return SearchScore(
         strategy=name,
         cost=cost,
-        regret=Mean.of([pick.regret for pick, _ in found]),
-        regret_iqr=Mean.of([pick.regret_iqr for pick, _ in found]),
-        rank=Mean.of([pick.rank for pick, _ in found]),
-        spent=Mean.of([spent for _, spent in found]),
+        regret=Mean.of([each.pick.regret for each in found]),
+        regret_iqr=Mean.of([each.pick.regret_iqr for each in found]),
+        rank=Mean.of([each.pick.rank for each in found]),
+        spent=Mean.of([each.spent for each in found]),
+        behind=Mean.of([each.pick.regret - ours.pick.regret for each, ours in paired]) if own and name != OWN else None,
     )

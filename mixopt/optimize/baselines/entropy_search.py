@@ -73,7 +73,7 @@ class EntropyStrategy:
         if not trials:
             return []
         rows = np.vstack([joined(self.problem, m.array(self.problem.space.names)[None], f) for m, f in trials])
-        places = np.argsort(-self._gains(model, rows, seed), kind="stable")[:n]
+        places = np.argsort(-self.gains(model, rows, seed), kind="stable")[:n]
         note = "" if model.fallback is None else f"; {model.fallback}"
         reason = f"{self.method}: most is learnt of the best value per unit cost{note}"
         chosen = [trials[place] for place in places]
@@ -92,7 +92,7 @@ class EntropyStrategy:
         kept = [mixture for mixture, fine in zip(pool, safe, strict=True) if fine]
         return [(m, rung.name) for m in kept for rung in self.problem.ladder if (m, rung.name) not in done]
 
-    def _gains(self, model: FidelityGP, rows: Array, seed: int) -> Array:
+    def gains(self, model: FidelityGP, rows: Array, seed: int) -> Array:
         """Return the gain per unit cost of every candidate, `K`."""
         with torch.no_grad(), manual_seed(seed % 2**31):
             gain = self._gain(model, rows)

@@ -19,6 +19,7 @@ from tests.mixopt.replay.small_tables import LAW, SETS, SIZES, changed, small_ta
 
 KEYS = [
     "surrogate", "default", "n", "rho", "rho_se", "rmse", "coverage", "coverage_sets", "regret", "regret_se", "seconds",
+    "gain", "gain_se",
 ]  # fmt: skip
 
 
@@ -189,3 +190,15 @@ def test_every_surrogate_is_scored_and_only_one_is_the_default(name: str) -> Non
     assert list(plain) == KEYS
     assert plain["default"] == (name == DEFAULT)
     assert plain["rho"] == replay_fit(asked, {name: SURROGATES[name]}).scores[0].rho.value
+
+
+def test_processes_fit_what_one_would() -> None:
+    asked = plan(small_table(), ["small:train"], "small:test", sizes=(6, 12), draws=2)
+    one, two = (replay_fit(asked, {"lightgbm": SURROGATES["lightgbm"]}, jobs=jobs) for jobs in (1, 2))
+    timeless = [[replace(score, seconds=score.rho) for score in report.scores] for report in (one, two)]
+    assert timeless[0] == timeless[1]
+
+
+def test_draws_by_no_process_are_refused() -> None:
+    with pytest.raises(ReplayError, match="0 jobs"):
+        replay_fit(plan(small_table(), ["small"], "large"), {"constant": constant}, jobs=0)

@@ -191,7 +191,17 @@ def test_a_single_fidelity_is_searched_too() -> None:
 
 def test_the_plain_score_has_the_keys_of_the_command() -> None:
     score = replay_search(plan(TABLE, draws=2), {"uniform": PLAYERS["uniform"]}).scores[0].plain()
-    assert list(score) == ["strategy", "cost", "regret", "regret_se", "regret_iqr", "rank", "rank_se"]
+    assert list(score) == [
+        "strategy",
+        "cost",
+        "regret",
+        "regret_se",
+        "regret_iqr",
+        "rank",
+        "rank_se",
+        "behind",
+        "behind_se",
+    ]
     assert score["strategy"] == "uniform"
 
 
@@ -199,3 +209,19 @@ def test_the_plain_score_has_the_keys_of_the_command() -> None:
 def test_searches_that_cannot_be_replayed_are_refused(wishes: dict[str, object]) -> None:
     with pytest.raises(ReplayError):
         replay_search(plan(TABLE, **wishes), {"random": PLAYERS["random"]})
+
+
+@pytest.mark.parametrize("name", ["bayesian", "regmix"])
+def test_processes_play_what_one_would(name: str) -> None:
+    asked = plan(FEW, costs=(0.12,), draws=2, pool=4)
+    one, two = (replay_search(asked, {name: PLAYERS[name]}, jobs=jobs) for jobs in (1, 2))
+    assert one == two
+
+
+def test_what_others_lose_is_paired_with_the_products_own() -> None:
+    asked = plan(TABLE, costs=(0.3,), draws=3)
+    scores = {s.strategy: s for s in replay_search(asked, {n: PLAYERS[n] for n in ("bayesian", "uniform")}).scores}
+    assert scores["bayesian"].behind is None
+    behind = scores["uniform"].behind
+    assert behind is not None
+    assert behind.value == pytest.approx(scores["uniform"].regret.value - scores["bayesian"].regret.value)
