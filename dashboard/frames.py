@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mixopt.objective import Objective
+from mixopt.objective import Objective, minimized
 from store import Attempt, NotInStore, Search, Store, Trial
 from store import StoreError as StoreError
 
@@ -79,7 +79,8 @@ class SearchFrames:
     """One search as the screens see it.
 
     rungs: cheap to expensive, then fidelities outside of the ladder that trials used; top: the ladder's last.
-    trials: `TRIAL_COLUMNS`; weights and epochs: one column a domain; losses: one an evaluation set, bits per byte.
+    trials: `TRIAL_COLUMNS`; weights and epochs: one column a domain; losses: one an evaluation set, bits per
+    byte, or the share of wrong answers (`error/<set>`).
     budget_flops, time_limit_s, target_tokens: nan where the search has none.
     """
 
@@ -166,6 +167,7 @@ def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str,
     """Return the frames of records: `payload` is that of the latest recommendation, None where there is none."""
     config = search.config
     objective = Objective.from_plain(config["objective"])
+    measured = [minimized(trial.losses, trial.accuracies) for trial in trials]
     ladder = tuple(str(rung["name"]) for rung in config["ladder"])
     domains = tuple(search.domains)
     numbers = pd.Index([trial.number for trial in trials], dtype="int64", name="number")
@@ -186,9 +188,7 @@ def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str,
         trials=_trials(trials, objective, numbers),
         weights=_table([trial.weights for trial in trials], domains, numbers).fillna(0.0),
         epochs=_table([trial.epochs for trial in trials], domains, numbers),
-        losses=_table(
-            [trial.losses for trial in trials], tuple(dict.fromkeys(s for t in trials for s in t.losses)), numbers
-        ),
+        losses=_table(measured, tuple(dict.fromkeys(name for row in measured for name in row)), numbers),
         recommended=None if payload is None else recommended(payload),
     )
 
@@ -224,7 +224,7 @@ def _trials(trials: Sequence[Trial], objective: Objective, numbers: pd.Index[int
             "part": trial.part,
             "seed": trial.seed,
             "state": trial.state,
-            "objective": _value(objective, trial.losses),
+            "objective": _value(objective, minimized(trial.losses, trial.accuracies)),
             "predicted_mean": _mean_and_sd(trial.predicted.get("objective"))[0],
             "predicted_sd": _mean_and_sd(trial.predicted.get("objective"))[1],
             "charged_flops": trial.charged_flops,

@@ -17,7 +17,10 @@ IMPORTED = "imported"  # the purpose of trials that no search asked for: their r
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A completed trial: losses in bits per byte of every evaluation set measured."""
+    """A completed trial: what is minimized of every evaluation set measured.
+
+    losses: bits per byte, and under `error/<set>` shares of wrong answers. items: how many answers these are shares of.
+    """
 
     trial: int
     mixture: Mixture
@@ -25,6 +28,7 @@ class Observation:
     seed: int
     losses: Mapping[str, float]
     cost_flops: float
+    items: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

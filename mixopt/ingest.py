@@ -18,7 +18,7 @@ from mixopt.errors import SearchError, TableError
 from mixopt.evidence import IMPORTED
 from mixopt.mixture import Mixture, Recipe
 from mixopt.objective import Objective
-from mixopt.runs_table import ERROR, RunsTable, TableRun
+from mixopt.runs_table import RunsTable, TableRun
 from proxies.config import ProxyConfig
 from proxies.corpus import open_corpus
 from proxies.errors import CorpusError
@@ -164,7 +164,15 @@ def _trial(run: TableRun, search: Search) -> NewTrial:
 def _result(run: TableRun) -> Result:
     drawn = {} if run.tokens is None else {name: weight * run.tokens for name, weight in run.mixture.items()}
     epochs = {name: tokens / run.available[name] for name, tokens in drawn.items() if name in run.available}
-    return Result(losses=run.measured, curve=(), epochs=epochs, spent_flops=run.cost, elapsed_s=0.0)
+    return Result(
+        losses=run.losses,
+        accuracies=run.accuracies,
+        items=run.items,
+        curve=(),
+        epochs=epochs,
+        spent_flops=run.cost,
+        elapsed_s=0.0,
+    )
 
 
 def _content(run: TableRun) -> Plain:
@@ -197,8 +205,9 @@ def _run(search: Search, trial: Trial, content: Mapping[str, Any], vocabulary: i
         seed=trial.seed,
         mixture=Mixture({name: trial.weights.get(name, 0.0) for name in search.domains}),
         split=trial.part,
-        losses={name: loss for name, loss in trial.losses.items() if not name.startswith(ERROR)},
-        accuracies={n.removeprefix(ERROR): 1.0 - error for n, error in trial.losses.items() if n.startswith(ERROR)},
+        losses=trial.losses,
+        accuracies=trial.accuracies,
+        items=trial.items,
         parameters=_parameters(content, vocabulary),
         tokens=content.get("tokens"),
         available={name: max(1, round(count * share)) for name, count in search.domains.items() if count > 0},

@@ -35,7 +35,9 @@ class Problem:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.objective.array(self.sets)
+        missing = [name for name in self.objective.needed if name not in self.sets]
+        if missing:
+            raise ConfigError(f"the objective names unknown evaluation sets {missing}; known: {sorted(self.sets)}")
         if set(self.natural) != set(self.space.names) or set(self.available_tokens) != set(self.space.names):
             got = f"{sorted(self.natural)} and {sorted(self.available_tokens)}"
             raise ConfigError(f"natural and available_tokens must name the domains {list(self.space.names)}; got {got}")

@@ -55,6 +55,8 @@ class Outcome:
     key: int
     state: Literal["completed", "failed", "diverged", "lost"]
     losses: Mapping[str, float] = field(default_factory=dict)
+    accuracies: Mapping[str, float] = field(default_factory=dict)
+    items: Mapping[str, int] = field(default_factory=dict)
     curve: Sequence[tuple[int, float]] = ()
     epochs: Mapping[str, float] = field(default_factory=dict)
     spent_flops: float = 0.0
@@ -124,6 +126,8 @@ def outcome_of(job: Job, training: Training) -> Outcome:
         key=job.key,
         state="diverged" if training.diverged else "completed",
         losses=dict(training.losses),
+        accuracies=dict(training.accuracies),
+        items=dict(training.items),
         curve=tuple(training.curve),
         epochs=dict(training.epochs),
         spent_flops=training.flops,

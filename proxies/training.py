@@ -1,7 +1,7 @@
 """What a training reports while it runs, and what comes of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class Progress:
 class Training:
     """What came of a training. `losses` in bits per byte by evaluation set, empty where it diverged.
 
+    accuracies: of sets of multiple choice, the share of `items` answered rightly.
+
     curve: (tokens, mean training loss since the last point, nats per token), about 20 points. epochs: passes over each
     domain's tokens, as sliced. tokens: trained on, whole steps. flops: nominal, training and evaluation.
     details: precision, device, threads, parameters, tokens_per_s.
@@ -30,6 +32,8 @@ class Training:
     elapsed_s: float
     diverged: bool
     details: Mapping[str, object]
+    accuracies: Mapping[str, float] = field(default_factory=dict)
+    items: Mapping[str, int] = field(default_factory=dict)
 
 
 Report = Callable[[Progress], None]

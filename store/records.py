@@ -12,6 +12,7 @@ SEARCH_STATES = ("running", "finished", "stopped", "failed")
 TRIAL_STATES = ("queued", "running", "completed", "failed", "diverged", "cancelled")
 OPEN_STATES = ("queued", "running")
 ATTEMPT_STATES = ("running", "completed", "duplicate", "failed", "diverged", "cancelled", "lost")
+MEASUREMENT_KINDS = ("loss", "accuracy")
 WASTED_STATES = ("duplicate", "cancelled", "lost")
 MAX_BIGINT = 2**63 - 1  # the widest integer that every database holds
 
@@ -97,8 +98,9 @@ class NewTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A run as one search asked for it, with the losses of the part that it was measured on (bits per byte).
+    """A run as one search asked for it, with what was measured on its part: losses (bits per byte), and accuracies.
 
+    `items` counts the questions behind an accuracy, where that is known.
     `elapsed_s` is None until something has ended; a trial that took over a finished run has neither attempts nor
     `started_at`.
     """
@@ -119,6 +121,8 @@ class Trial:
     seen: tuple[int, ...]
     charged_flops: float
     losses: Mapping[str, float]
+    accuracies: Mapping[str, float]
+    items: Mapping[str, int]
     epochs: Mapping[str, float]
     error: str | None
     attempts: int
@@ -145,7 +149,10 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a completed training measured: losses (bits per byte, at least one, finite), its curve, and what it took."""
+    """What a completed training measured, its curve, and what it took.
+
+    At least one of losses (bits per byte, finite) and accuracies (in [0, 1]; `items` counts their questions).
+    """
 
     losses: Mapping[str, float]
     curve: Sequence[tuple[int, float]]
@@ -154,12 +161,19 @@ class Result:
     elapsed_s: float
     artifacts: Sequence[Artifact] = ()
     details: Mapping[str, object] = field(default_factory=dict)
+    accuracies: Mapping[str, float] = field(default_factory=dict)
+    items: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.losses:
-            raise InvalidRecord("a completed trial has no losses; record it as failed, or measure an evaluation set")
+        if not self.losses and not self.accuracies:
+            raise InvalidRecord("a completed trial measured nothing; record it as failed, or measure an evaluation set")
         for name, loss in self.losses.items():
             finite(loss, what=f"the loss on {name!r}")
+        for name, accuracy in self.accuracies.items():
+            _in_unit_interval(accuracy, what=f"the accuracy on {name!r}")
+        for name, items in self.items.items():
+            if name not in self.accuracies or items < 1:
+                raise InvalidRecord(f"{name!r} has {items} items; give a number above 0 to a set with an accuracy")
         for domain, epochs in self.epochs.items():
             not_negative(epochs, what=f"the epochs of {domain!r}")
         not_negative(self.spent_flops, what="spent_flops")

@@ -20,11 +20,8 @@ def record(session: Session, run_id: int, *, part: str, result: Result) -> bool:
         .where(MeasurementRow.run_id == run_id, MeasurementRow.part == part)
     )
     if not known:
-        losses = [
-            {"run_id": run_id, "part": part, "evaluation_set": name, "value": float(value)}
-            for name, value in result.losses.items()
-        ]
-        session.execute(insert(MeasurementRow), losses)
+        where = {"run_id": run_id, "part": part}
+        session.execute(insert(MeasurementRow), [where | each for each in _measurements(result)])
     completed_before = session.scalar(select(RunRow.completed_at).where(RunRow.id == run_id)) is not None
     if not completed_before:
         _record_training(session, run_id, result)
@@ -80,6 +77,17 @@ def artifacts(session: Session, run_hash: str) -> list[Artifact]:
     )
     return [
         Artifact(name=row.name, path=row.path, sha256=row.sha256, bytes=row.bytes) for row in session.scalars(query)
+    ]
+
+
+def _measurements(result: Result) -> list[dict[str, object]]:
+    losses: list[dict[str, object]] = [
+        {"evaluation_set": name, "kind": "loss", "value": float(value), "items": None}
+        for name, value in result.losses.items()
+    ]
+    return losses + [
+        {"evaluation_set": name, "kind": "accuracy", "value": float(value), "items": result.items.get(name)}
+        for name, value in result.accuracies.items()
     ]
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from store.records import ATTEMPT_STATES, OPEN_STATES, SEARCH_STATES, TRIAL_STATES
+from store.records import ATTEMPT_STATES, MEASUREMENT_KINDS, OPEN_STATES, SEARCH_STATES, TRIAL_STATES
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -227,15 +227,22 @@ class AttemptRow(Base):
 
 
 class MeasurementRow(Base):
-    """The loss of a run on one part of an evaluation set, in bits per byte."""
+    """What a run showed on one part of an evaluation set: its loss (bits per byte), or its accuracy over `items`."""
 
     __tablename__ = "measurements"
-    __table_args__ = (_finite("value"),)
+    __table_args__ = (
+        _finite("value"),
+        _one_of("kind", MEASUREMENT_KINDS),
+        CheckConstraint("kind != 'accuracy' OR value BETWEEN 0 AND 1", name="accuracy_fraction"),
+        CheckConstraint("items IS NULL OR (kind = 'accuracy' AND items > 0)", name="items_of_an_accuracy"),
+    )
 
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     part: Mapped[str] = mapped_column(primary_key=True)
     evaluation_set: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float]
+    items: Mapped[int | None]
 
 
 class CurveRow(Base):

@@ -142,8 +142,10 @@ class Store:
         elapsed_s: float,
         artifacts: Sequence[Artifact] = (),
         details: Mapping[str, object] | None = None,
+        accuracies: Mapping[str, float] | None = None,
+        items: Mapping[str, int] | None = None,
     ) -> Trial:
-        """Complete a running trial: `losses` (bits per byte) on its part; `curve` is (tokens, nats per token)."""
+        """Complete a running trial with a `Result` of these: what was measured on its part, and what it took."""
         result = Result(
             losses=losses,
             curve=curve,
@@ -152,6 +154,8 @@ class Store:
             elapsed_s=elapsed_s,
             artifacts=artifacts,
             details=details or {},
+            accuracies=accuracies or {},
+            items=items or {},
         )
         with self._connections.write() as session:
             return attempts.complete(session, trial_id, result)

@@ -1,7 +1,7 @@
 """Trials: adding what a search proposes, and reading what became of it in a constant number of queries."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
     ).all()
     parts = _Parts(
         weights=_weights(session, condition),
-        losses=_losses(session, condition),
+        measured=_measured(session, condition),
         predicted=_predicted(session, condition),
         elapsed_s=_elapsed(session, condition),
         seen=all_from_ranges({row.seen for row in rows}),
@@ -80,11 +80,18 @@ def is_measured() -> ColumnElement[bool]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Measured:
+    losses: dict[str, float] = field(default_factory=dict)
+    accuracies: dict[str, float] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Parts:
     """What belongs to trials from other tables, by trial id; `seen` by its text."""
 
     weights: Mapping[int, dict[str, float]]
-    losses: Mapping[int, dict[str, float]]
+    measured: Mapping[int, "_Measured"]
     predicted: Mapping[int, dict[str, dict[str, float]]]
     elapsed_s: Mapping[int, list[float | None]]
     seen: Mapping[str, tuple[int, ...]]
@@ -174,16 +181,20 @@ def _weights(session: Session, condition: ColumnElement[bool]) -> dict[int, dict
     return found
 
 
-def _losses(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, float]]:
+def _measured(session: Session, condition: ColumnElement[bool]) -> dict[int, _Measured]:
+    row = MeasurementRow
     query = (
-        select(TrialRow.id, MeasurementRow.evaluation_set, MeasurementRow.value)
+        select(TrialRow.id, row.evaluation_set, row.kind, row.value, row.items)
         .join(MeasurementRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
         .where(condition, TrialRow.state == "completed")
         .order_by(TrialRow.id, MeasurementRow.evaluation_set)
     )
-    found: dict[int, dict[str, float]] = {}
-    for trial_id, evaluation_set, value in session.execute(query):
-        found.setdefault(trial_id, {})[evaluation_set] = value
+    found: dict[int, _Measured] = {}
+    for trial_id, evaluation_set, kind, value, items in session.execute(query):
+        measured = found.setdefault(trial_id, _Measured())
+        (measured.losses if kind == "loss" else measured.accuracies)[evaluation_set] = value
+        if items is not None:
+            measured.items[evaluation_set] = items
     return found
 
 
@@ -216,6 +227,7 @@ def _elapsed(session: Session, condition: ColumnElement[bool]) -> dict[int, list
 def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
     attempts = parts.elapsed_s.get(row.id, [])
     completed = row.state == "completed"
+    measured = parts.measured.get(row.id, _Measured())
     return Trial(
         id=row.id,
         search_id=row.search_id,
@@ -232,7 +244,9 @@ def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
         predicted=parts.predicted.get(row.id, {}),
         seen=parts.seen[row.seen],
         charged_flops=row.charged_flops,
-        losses=parts.losses.get(row.id, {}),
+        losses=measured.losses,
+        accuracies=measured.accuracies,
+        items=measured.items,
         epochs=row.epochs if completed else {},
         error=row.error,
         attempts=len(attempts),

@@ -3,7 +3,6 @@
 from mixopt.errors import TableError as TableError
 from mixopt.runs_table.formats import FORMATS as FORMATS
 from mixopt.runs_table.reading import read_runs as read_runs
-from mixopt.runs_table.values import ERROR as ERROR
 from mixopt.runs_table.values import RunsTable as RunsTable
 from mixopt.runs_table.values import TableRun as TableRun
 from mixopt.runs_table.writing import table_text as table_text

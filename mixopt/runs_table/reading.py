@@ -10,10 +10,11 @@ from statistics import median
 
 from mixopt.errors import TableError
 from mixopt.mixture import Mixture
+from mixopt.objective import ERROR
 from mixopt.runs_table.cells import Cells, Line
 from mixopt.runs_table.columns import Columns
 from mixopt.runs_table.faults import Audit, listed
-from mixopt.runs_table.values import ERROR, RunsTable, TableRun
+from mixopt.runs_table.values import RunsTable, TableRun
 
 SUM_TOLERANCE = 0.01  # weights written to three digits miss 1 by up to 0.004 (17 domains); beyond, a domain is missing
 ROUNDING = 1e-6  # below this a sum is 1 but for the digits that were written

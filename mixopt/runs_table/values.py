@@ -19,11 +19,10 @@ from mixopt.errors import TableError
 from mixopt.evidence import Failure, Observation
 from mixopt.fidelity import Fidelity, Ladder
 from mixopt.mixture import Domain, Mixture
-from mixopt.objective import Objective
+from mixopt.objective import ACCURACY, ERROR, Objective, error_items, minimized
 from mixopt.problem import Problem
 from mixopt.space import SearchSpace
 
-ERROR = "error/"  # begins the name of an evaluation set whose value is 1 - accuracy
 UNKNOWN = 1  # parameters and tokens of a fidelity that the table does not tell
 AMPLE = 10**15  # tokens of every domain where the table tells none: no training repeats any of them
 STEP = 1e-6  # by which the second of two fidelities of one cost is made the dearer one
@@ -53,7 +52,7 @@ class TableRun:
     @property
     def measured(self) -> dict[str, float]:
         """Losses, and the errors of accuracies under `error/<set>`."""
-        return dict(self.losses) | {ERROR + name: 1.0 - accuracy for name, accuracy in self.accuracies.items()}
+        return minimized(self.losses, self.accuracies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,7 @@ class RunsTable:
 
     def set_named(self, name: str) -> str:
         """Return the evaluation set that a user means: `NAME` of a loss or else of an accuracy, or `accuracy/NAME`."""
-        bare = name.removeprefix("accuracy/")
+        bare = name.removeprefix(ACCURACY)
         known = {ERROR + bare} if bare != name else {name, name.removeprefix("loss/"), ERROR + name}
         found = next((one for one in self.sets if one in known), None)
         if found is None:
@@ -187,6 +186,7 @@ class RunsTable:
                 seed=self.runs[i].seed,
                 losses=self.runs[i].measured,
                 cost_flops=self.runs[i].cost,
+                items=error_items(self.runs[i].items),
             )
             for i in rows
             if self.runs[i].measured

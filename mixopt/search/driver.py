@@ -240,7 +240,7 @@ class Driver:
         if trial.state != "completed":
             return f"{trial.state}: {(trial.error or 'no reason given').splitlines()[0]}"
         took = f", {trial.elapsed_s:.1f} s" if trial.elapsed_s is not None else ""
-        return f"objective {self.setting.problem.objective.value(trial.losses):.4f}{took}"
+        return f"objective {self.setting.problem.objective.of(trial.losses, trial.accuracies):.4f}{took}"
 
     def _say(self, line: str) -> None:
         self._news.append(line)

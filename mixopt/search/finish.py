@@ -142,7 +142,7 @@ def _losses(rival: Rival, trials: Sequence[Trial], setting: Setting) -> dict[int
     """Return the objective of the proof's trials of `rival`, by seed."""
     base = setting.config.seed * SEEDS_A_SEARCH
     return {
-        trial.seed - base: setting.problem.objective.value(trial.losses)
+        trial.seed - base: setting.problem.objective.of(trial.losses, trial.accuracies)
         for trial in trials
         if trial.purpose == "proof" and trial.state == "completed" and Mixture(trial.weights) == rival.mixture
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mixopt.evidence import IMPORTED, Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
+from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
 from store import Artifact, NewTrial, Store, Trial
@@ -47,8 +48,9 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
                     mixture=mixture,
                     fidelity=trial.fidelity,
                     seed=seed,
-                    losses=trial.losses,
+                    losses=minimized(trial.losses, trial.accuracies),
                     cost_flops=trial.charged_flops,
+                    items=error_items(trial.items),
                 )
             )
         elif trial.state in ("failed", "diverged"):
@@ -76,6 +78,8 @@ def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) ->
         store.complete(
             trial.id,
             losses=outcome.losses,
+            accuracies=outcome.accuracies,
+            items=outcome.items,
             curve=outcome.curve,
             epochs=outcome.epochs,
             spent_flops=outcome.spent_flops,

@@ -76,7 +76,7 @@ def report(store: Store, name: str) -> SearchReport:
         name=search.name,
         state=search.state,
         seed=search.seed,
-        objective={"kind": objective.kind, "weights": dict(objective.weights)},
+        objective=objective.plain(),
         domains=domain_names(search),
         budget_flops=float(str(search.config["budget_flops"])),
         charged_flops=sum(trial.charged_flops for trial in trials if trial.state != "cancelled"),
@@ -127,9 +127,11 @@ def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
             "seed": trial.seed,
             "part": trial.part,
             "state": trial.state,
-            "objective": objective.value(trial.losses) if trial.state == "completed" else None,
+            "objective": objective.of(trial.losses, trial.accuracies) if trial.state == "completed" else None,
             "weights": dict(trial.weights),
             "losses": dict(trial.losses),
+            "accuracies": dict(trial.accuracies),
+            "items": dict(trial.items),
             "epochs": dict(trial.epochs),
             "predicted": dict(trial.predicted),
             "seen": list(trial.seen),
@@ -151,7 +153,9 @@ def domain_names(search: Search) -> tuple[str, ...]:
 
 def _rung(name: str, trials: Sequence[Trial], objective: Objective) -> RungReport:
     mine = [trial for trial in trials if trial.fidelity == name and trial.purpose != "proof"]
-    values = [(objective.value(trial.losses), trial.number) for trial in mine if trial.state == "completed"]
+    values = [
+        (objective.of(trial.losses, trial.accuracies), trial.number) for trial in mine if trial.state == "completed"
+    ]
     best, number = min(values) if values else (None, None)
     return RungReport(
         name=name,

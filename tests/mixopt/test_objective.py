@@ -74,3 +74,23 @@ def test_a_problem_names_the_same_domains_throughout() -> None:
     assert (problem(tokens).tokens, problem(tokens, Target(parameters=1, tokens=90)).tokens) == (5, 90)
     with pytest.raises(ConfigError, match="must name the domains"):
         problem({"a": 1})
+
+
+def test_an_accuracy_is_minimized_as_the_share_of_wrong_answers() -> None:
+    objective = Objective.from_plain({"weights": {"accuracy/quiz": 1.0, "qa": 3.0}})
+    assert objective.of({"qa": 2.0}, {"quiz": 0.75}) == pytest.approx((0.25 + 3 * 2.0) / 4)
+    assert objective.sets == ("error/quiz", "qa")
+
+
+def test_an_objective_with_a_guard_reads_back_and_needs_the_sets_that_it_guards() -> None:
+    plain = {"weights": {"qa": 1.0}, "no_worse_than_natural": {"delta": 0.01, "sets": ["code"], "probability": 0.9}}
+    objective = Objective.from_plain(plain)
+    assert (objective.sets, objective.needed) == (("qa",), ("qa", "code"))
+    assert Objective.from_plain(objective.plain()) == objective
+
+
+def test_a_set_that_does_not_count_may_be_missing() -> None:
+    rows = np.array([[1.0, np.nan], [np.nan, 2.0]])
+    found = Objective({"qa": 1.0}).of_array(rows, ["qa", "code"])
+    assert found[0] == 1.0
+    assert np.isnan(found[1])

@@ -74,9 +74,12 @@ def test_older_tables_name_the_command_that_upgrades_them(store: Store, path: Pa
         upgrade(path)
 
 
+HEAD = "0002"
+
+
 def test_upgrading_a_current_store_changes_nothing(store: Store, path: Path, tmp_path: Path) -> None:
-    assert upgrade(path) == ("0001", "0001")
-    assert upgrade(tmp_path / "new.db") == (None, "0001")
+    assert upgrade(path) == (HEAD, HEAD)
+    assert upgrade(tmp_path / "new.db") == (None, HEAD)
 
 
 def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_database_itself_refuses_a_measurement_that_is_not_finite(
     completed(store, store.add_trials(search.id, [new_trial()])[0])
     connection = sqlite3.connect(path)
     with pytest.raises(sqlite3.IntegrityError):
-        connection.execute("INSERT INTO measurements VALUES (1, 'proof', 'prose', ?)", (value,))
+        connection.execute("INSERT INTO measurements VALUES (1, 'proof', 'prose', 'loss', ?, NULL)", (value,))
     connection.close()
 
 
@@ -58,6 +58,8 @@ def test_the_database_itself_refuses_a_measurement_that_is_not_finite(
         "UPDATE trials SET run_id = 77",
         "DELETE FROM searches",
         "UPDATE attempts SET state = 'running'",
+        "UPDATE measurements SET kind = 'accuracy', value = 1.5",
+        "UPDATE measurements SET items = 3",
     ],
 )
 def test_the_database_itself_keeps_the_invariants(store: Store, search: Search, path: Path, statement: str) -> None:
