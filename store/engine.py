@@ -191,7 +191,10 @@ def _advice(error: Exception) -> str:
     return "check that it can be reached and written"
 
 
-_READ_OPTIONS: dict[str, dict[str, Any]] = {"sqlite": {}, "postgresql": {"isolation_level": "REPEATABLE READ"}}
+_READ_OPTIONS: dict[str, dict[str, Any]] = {
+    "sqlite": {},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
 
 _ADVICE: dict[str, str] = {
     "locked": "another program has held it for too long: end that one, or use PostgreSQL for many writers",

@@ -1,5 +1,6 @@
 """Whether the tables of a store are those of this program, and making them so."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -66,23 +67,27 @@ def _config() -> Config:
     return config
 
 
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Return the revisions that this program knows, the one it needs first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def _revision(session: Session) -> str | None:
     return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def _refuse_other(found: str, *, shown: str) -> None:
     _refuse_newer(found, shown=shown)
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if found != head:
+    if found != _revisions()[0]:
         raise SchemaMismatch(
-            f"the store {shown} has tables of revision {found} and this mixopt needs {head}; "
+            f"the store {shown} has tables of revision {found} and this mixopt needs {_revisions()[0]}; "
             f"run `mixopt db upgrade --store {shown}`"
         )
 
 
 def _refuse_newer(found: str, *, shown: str) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found not in known:
+    if found not in _revisions():
         raise SchemaMismatch(
             f"the store {shown} has tables of revision {found}, newer than this mixopt knows; "
             "install a newer mixopt (`mixopt db upgrade` of that one brings older stores along)"

@@ -1,5 +1,7 @@
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,9 @@ from store.engine import shown, to_url
 from tests.store.store_cases import completed, new_search, new_trial
 
 
-def test_a_new_file_gets_tables_and_the_right_settings(store: Store, path: Path) -> None:
-    assert store.searches() == []
-    with store._connections.read() as session:
+def test_a_new_file_gets_tables_and_the_right_settings(file_store: Store) -> None:
+    assert file_store.searches() == []
+    with file_store._connections.read() as session:
         found = [session.connection().exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS]
     assert found == ["wal", 1, 1, 30_000]
 
@@ -25,8 +27,8 @@ def test_reading_a_file_that_is_not_there_says_so_and_makes_none(path: Path) -> 
     assert not path.exists()
 
 
-def test_a_reader_reads_beside_a_writer_and_writes_nothing(store: Store, search: Search, path: Path) -> None:
-    with Store(path, read_only=True) as reader:
+def test_a_reader_reads_beside_a_writer_and_writes_nothing(store: Store, search: Search, location: str) -> None:
+    with Store(location, read_only=True) as reader:
         [trial] = store.add_trials(search.id, [new_trial()])
         with store._connections.write() as session:
             session.connection().exec_driver_sql("UPDATE trials SET reason = 'uncommitted'")
@@ -38,17 +40,17 @@ def test_a_reader_reads_beside_a_writer_and_writes_nothing(store: Store, search:
             reader.set_state(search.id, "finished")
 
 
-def test_a_read_sees_one_state_while_others_write(store: Store, search: Search, path: Path) -> None:
-    with Store(path, read_only=True) as reader, reader._connections.read() as session:
+def test_a_read_sees_one_state_while_others_write(store: Store, search: Search, location: str) -> None:
+    with Store(location, read_only=True) as reader, reader._connections.read() as session:
         query = "SELECT count(*) FROM trials"
         before = session.connection().exec_driver_sql(query).scalar()
         store.add_trials(search.id, [new_trial()])
         assert session.connection().exec_driver_sql(query).scalar() == before == 0
 
 
-def test_a_copied_file_can_be_read_where_nothing_can_be_written(store: Store, path: Path, tmp_path: Path) -> None:
-    new_search(store)
-    store.close()
+def test_a_copied_file_can_be_read_where_nothing_can_be_written(file_store: Store, path: Path, tmp_path: Path) -> None:
+    new_search(file_store)
+    file_store.close()
     odd = tmp_path / "a folder? 100% #1"
     odd.mkdir()
     copy = odd / "copy.db"
@@ -61,25 +63,30 @@ def test_a_copied_file_can_be_read_where_nothing_can_be_written(store: Store, pa
         odd.chmod(0o755)
 
 
-def test_older_tables_name_the_command_that_upgrades_them(store: Store, path: Path) -> None:
-    store.close()
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    for read_only in (False, True):
-        with pytest.raises(SchemaMismatch, match=r"newer than this mixopt knows.*mixopt db upgrade"):
-            Store(path, read_only=read_only)
-    with pytest.raises(SchemaMismatch, match="newer"):
-        upgrade(path)
+def test_newer_tables_name_what_is_needed(store: Store, location: str) -> None:
+    with at_revision("9999", store):
+        for read_only in (False, True):
+            with pytest.raises(SchemaMismatch, match=r"newer than this mixopt knows.*mixopt db upgrade"):
+                Store(location, read_only=read_only)
+        with pytest.raises(SchemaMismatch, match="newer"):
+            upgrade(location)
 
 
-HEAD = "0002"
+@contextmanager
+def at_revision(revision: str, store: Store) -> Iterator[None]:
+    """`store` as if its tables were of another revision, for a while."""
+    with store._connections.write() as session:
+        before = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+        session.connection().exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    yield
+    with store._connections.write() as session:
+        session.connection().exec_driver_sql(f"UPDATE alembic_version SET version_num = '{before}'")
 
 
-def test_upgrading_a_current_store_changes_nothing(store: Store, path: Path, tmp_path: Path) -> None:
-    assert upgrade(path) == (HEAD, HEAD)
-    assert upgrade(tmp_path / "new.db") == (None, HEAD)
+def test_upgrading_a_current_store_changes_nothing(store: Store, location: str, tmp_path: Path) -> None:
+    before, after = upgrade(location)
+    assert before == after
+    assert upgrade(tmp_path / "new.db") == (None, after)
 
 
 def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from tests.store.store_cases import new_search, new_trial
 TRIALS = 20
 
 
-def claim_all(path: Path, worker: str) -> None:
-    with Store(path) as store:
+def claim_all(location: str, worker: str) -> None:
+    with Store(location) as store:
         search = store.find_search("s")
         assert search is not None
         for trial in store.trials(search.id)[:TRIALS]:
@@ -20,8 +20,8 @@ def claim_all(path: Path, worker: str) -> None:
             store.add_trials(search.id, [new_trial(f"{worker}-{trial.number}")])
 
 
-def open_only(path: Path) -> None:
-    Store(path).close()
+def open_only(location: str) -> None:
+    Store(location).close()
 
 
 def in_two_processes(target: object, arguments: list[tuple[object, ...]]) -> list[int | None]:
@@ -34,10 +34,10 @@ def in_two_processes(target: object, arguments: list[tuple[object, ...]]) -> lis
     return [process.exitcode for process in processes]
 
 
-def test_two_processes_share_the_trials_and_none_is_started_twice(store: Store, path: Path) -> None:
+def test_two_processes_share_the_trials_and_none_is_started_twice(store: Store, location: str) -> None:
     search = new_search(store)
     store.add_trials(search.id, [new_trial(str(i)) for i in range(TRIALS)])
-    assert in_two_processes(claim_all, [(path, "w0"), (path, "w1")]) == [0, 0]
+    assert in_two_processes(claim_all, [(location, "w0"), (location, "w1")]) == [0, 0]
     done = store.trials(search.id, states=["completed"])
     assert [t.number for t in done] == list(range(TRIALS))
     assert all(t.attempts == 1 for t in done)

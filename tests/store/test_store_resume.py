@@ -96,9 +96,8 @@ def test_a_run_trained_twice_keeps_its_first_measurements(store: Store, search: 
     assert len(store.curve("r0")) == 2
 
 
-def test_everything_is_there_after_closing_and_opening(store: Store, search: Search) -> None:
+def test_everything_is_there_after_closing_and_opening(store: Store, search: Search, location: str) -> None:
     completed(store, store.add_trials(search.id, [new_trial()])[0])
-    location = store._connections.shown.strip("'")
     before = (store.searches(), store.trials(search.id), store.curve("r0"))
     store.close()
     with Store(location) as opened:

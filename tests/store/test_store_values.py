@@ -1,11 +1,12 @@
 import math
-import sqlite3
-from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from store import InvalidRecord, NewTrial, Search, Store
 from store.plain import from_ranges, plain, to_ranges
+from store.schema import MeasurementRow
 from tests.store.store_cases import completed, new_trial
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
@@ -37,13 +38,12 @@ def test_a_curve_may_hold_a_loss_that_is_not_finite(store: Store, search: Search
 
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_the_database_itself_refuses_a_measurement_that_is_not_finite(
-    store: Store, search: Search, path: Path, value: float
+    store: Store, search: Search, value: float
 ) -> None:
     completed(store, store.add_trials(search.id, [new_trial()])[0])
-    connection = sqlite3.connect(path)
-    with pytest.raises(sqlite3.IntegrityError):
-        connection.execute("INSERT INTO measurements VALUES (1, 'proof', 'prose', 'loss', ?, NULL)", (value,))
-    connection.close()
+    row = {"run_id": 1, "part": "proof", "evaluation_set": "prose", "kind": "loss", "value": value}
+    with pytest.raises(IntegrityError), store._connections.write() as session:
+        session.execute(insert(MeasurementRow), [row])
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,11 @@ def test_the_database_itself_refuses_a_measurement_that_is_not_finite(
         "UPDATE measurements SET items = 3",
     ],
 )
-def test_the_database_itself_keeps_the_invariants(store: Store, search: Search, path: Path, statement: str) -> None:
+def test_the_database_itself_keeps_the_invariants(store: Store, search: Search, statement: str) -> None:
     for trial in store.add_trials(search.id, [new_trial("a"), new_trial("b")]):
         completed(store, trial)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA foreign_keys = ON")
-    with pytest.raises(sqlite3.IntegrityError):
-        connection.execute(statement)
-    connection.close()
+    with pytest.raises(IntegrityError), store._connections.write() as session:
+        session.connection().exec_driver_sql(statement)
 
 
 def test_json_holds_no_nan_and_says_where_it_was(store: Store, search: Search) -> None:
