@@ -3,16 +3,15 @@
 Shapes: B mixtures, R rungs of the ladder, cheap to expensive; a joint vector lists the mixtures rung by rung, `R B`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import block_diag
 from scipy.special import ndtr
 
 from mixopt.optimize.encoding import Array, Inputs
-from mixopt.optimize.members import LENGTHS, matern
-from mixopt.optimize.surrogate import GUESSED_NOISE, GUESSED_RESIDUAL, Surrogate
+from mixopt.optimize.extrapolation import outlook, position, target_position
+from mixopt.optimize.surrogate import GUESSED_NOISE, Surrogate
 from mixopt.problem import Problem
 
 LEAST_VARIANCE = 1e-18  # keeps what is known exactly from dividing by nothing
@@ -29,20 +28,40 @@ class Belief:
 
     @classmethod
     def of(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs) -> "Belief":
-        """Return the posterior; a rung never observed is expected to agree with the one below, with a guessed error."""
+        """Return the posterior at the rungs; one never observed is extrapolated from those below."""
+        return cls._at(surrogate, problem, inputs, [])
+
+    @classmethod
+    def at_target(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs) -> "Belief":
+        """Return the posterior at the rungs and, as the last place, at `problem.ladder.target`: R + 1 of them.
+
+        `top_mean`, `top_covariance` and `influence` then speak of the target, `sd(R)` is its sd and `sd(R - 1)` that of
+        the top rung. Without a target, or where it has the size of the top rung, the last place repeats the top rung.
+        """
+        return cls._at(surrogate, problem, inputs, [target_position(problem)])
+
+    @classmethod
+    def _at(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs, beyond: Sequence[float]) -> "Belief":
         mean, joint = surrogate.posterior(inputs)
-        names = [rung.name for rung in surrogate.rungs]
-        width, count = surrogate.rungs[0].scale.objective_width, len(inputs)
-        guess = (GUESSED_RESIDUAL * width) ** 2 * matern(inputs.coordinates, inputs.coordinates, LENGTHS[1])
-        sources: list[int] = []
-        extra, noise = [], []
-        for fidelity in problem.ladder:
-            known = fidelity.name in names
-            sources.append(names.index(fidelity.name) if known else max([0, *sources]))
-            extra.append(np.zeros_like(guess) if known else guess)
-            noise.append(surrogate.rungs[sources[-1]].noise_sd ** 2 if known else (GUESSED_NOISE * width) ** 2)
-        rows = (np.array(sources)[:, None] * count + np.arange(count)).ravel()
-        return cls(mean=mean[sources], covariance=joint[np.ix_(rows, rows)] + block_diag(*extra), noise=np.array(noise))
+        names, count = [rung.name for rung in surrogate.rungs], len(inputs)
+        width = surrogate.rungs[0].scale.objective_width
+        last = position(problem, names[-1])
+        unknown = [f for f in problem.ladder if f.name not in names]
+        ahead = [*(position(problem, f.name) for f in unknown), *beyond]
+        ways = outlook(surrogate, problem, inputs, mean[-1], [x - last for x in ahead])
+        lift = np.vstack([np.eye(len(names)), np.outer(ways.slopes, np.eye(len(names))[-1])])
+        lifted = np.kron(lift, np.eye(count))
+        covariance = lifted @ joint @ lifted.T
+        covariance[len(joint) :, len(joint) :] += ways.extra
+        order = [names.index(f.name) if f.name in names else len(names) + unknown.index(f) for f in problem.ladder]
+        order += [len(names) + len(unknown) + k for k in range(len(beyond))]
+        rows = (np.array(order)[:, None] * count + np.arange(count)).ravel()
+        noise = [rung.noise_sd**2 for rung in surrogate.rungs] + [(GUESSED_NOISE * width) ** 2] * len(ahead)
+        return cls(
+            mean=np.vstack([mean, ways.mean])[order],
+            covariance=covariance[np.ix_(rows, rows)],
+            noise=np.array(noise)[order],
+        )
 
     @property
     def top_mean(self) -> Array:

@@ -12,7 +12,7 @@ from mixopt.evidence import Evidence
 from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.encoding import Array
-from mixopt.optimize.extrapolation import trend
+from mixopt.optimize.extrapolation import Trend, position
 from mixopt.optimize.predictions import Predictions, Predictor
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
@@ -30,24 +30,20 @@ class StackPredictor:
         inputs = self.model.encoding.inputs(weights)
         rung = self.problem.ladder.index(fidelity)
         belief = Belief.of(self.model, self.problem, inputs)
-        mean, sd = belief.mean[rung], np.sqrt(belief.sd(rung) ** 2 + belief.noise[rung])
-        place = self._place(rung)
-        sets_mean, sets_sd = self.model.sets(inputs)[place], self.model.rungs[place].rmse
-        if self.problem.ladder.index(self.model.rungs[-1].name) < rung:
-            ahead = trend(self.model, self.problem, fidelity)
-            sets_mean, sets_sd = ahead.sets(sets_mean), ahead.sets_sd(self.model)
-            mean, sd = (
-                self.model.objective.of_array(sets_mean, self.model.encoding.sets),
-                ahead.objective_sd(self.model, sd),
-            )
+        names = [fit.name for fit in self.model.rungs]
+        place = names.index(fidelity) if fidelity in names else len(names) - 1
+        sets_mean, sets_sd = self.model.sets(inputs)[place], self.model.rungs[place].rmse + np.zeros(1)
+        if fidelity not in names:
+            trend = Trend.of(self.model, self.problem)
+            ahead = position(self.problem, fidelity) - position(self.problem, names[-1])
+            sets_sd = trend.sets_sd(self.model.rungs[-1], sets_mean, ahead)
+            sets_mean = trend.sets(sets_mean, ahead)
         return Predictions(
-            sets_mean=self._all(sets_mean), sets_sd=self._all(sets_sd + 0.0 * sets_mean), mean=mean, sd=sd
+            sets_mean=self._all(sets_mean),
+            sets_sd=self._all(sets_sd + 0.0 * sets_mean),
+            mean=belief.mean[rung],
+            sd=np.sqrt(belief.sd(rung) ** 2 + belief.noise[rung]),
         )
-
-    def _place(self, rung: int) -> int:
-        """Return the place among the model's rungs of the last one that is not above `rung`, or else of its first."""
-        below = [k for k, fit in enumerate(self.model.rungs) if self.problem.ladder.index(fit.name) <= rung]
-        return max(below, default=0)
 
     def _all(self, values: Array) -> Array:
         """Return `values` of the model's sets as columns of all the problem's, nan where there are none."""

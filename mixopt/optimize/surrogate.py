@@ -55,6 +55,7 @@ class RungFit:
     scale: as rows were standardised.
     residual: out-of-fold residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
     noise_sd: of the objective, seed to seed. amplitude, length: of the residual process; slope: b_r of the rung below.
+    lower: the sets as the rung below predicts them at the rows, `n x m`; None at the first rung.
     fallback: why a simpler model than wanted stands here, or None.
     """
 
@@ -72,6 +73,7 @@ class RungFit:
     length: float
     slope: float
     left: Array
+    lower: Array | None
     fallback: str | None
 
 
@@ -166,6 +168,7 @@ def _fit_rung(name: str, table: Table, below: Surrogate) -> RungFit:
         length=length,
         slope=slope,
         left=values - below.objective.of_array(losses, below.encoding.sets),
+        lower=lower,
         fallback=_fallback(name, table.distinct, names),
     )
 

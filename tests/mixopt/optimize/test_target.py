@@ -1,0 +1,81 @@
+"""Predictions at the user's own target: continuous with the top rung, and in more doubt the farther away."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixopt.fidelity import Ladder, Target
+from mixopt.optimize import surrogate
+from mixopt.optimize.acquisition import Belief
+from mixopt.problem import Problem
+
+Bench = Callable[..., Any]
+
+ROWS = np.random.default_rng(3).dirichlet(np.ones(3), 12)
+
+
+def aimed(problem: Problem, scale: float) -> Problem:
+    """Return `problem` with a target of `scale` times the top rung's parameters and tokens."""
+    top = problem.ladder.top
+    target = Target(parameters=int(top.parameters * scale), tokens=int(top.tokens * scale))
+    return replace(problem, ladder=Ladder(rungs=problem.ladder.rungs, target=target))
+
+
+def test_a_target_of_the_top_rungs_size_is_the_top_rung(bench: Bench) -> None:
+    world = bench(d=3)
+    model = surrogate.fit(world.evidence(cheap=12, top=5), world.problem)
+    assert model is not None
+    belief = Belief.at_target(model, aimed(world.problem, 1.0), model.encoding.inputs(ROWS))
+    assert belief.mean[2] == pytest.approx(belief.mean[1])
+    assert belief.sd(2) == pytest.approx(belief.sd(1))
+    above = Belief.at_target(model, aimed(world.problem, 1.01), model.encoding.inputs(ROWS))
+    assert above.mean[2] == pytest.approx(belief.mean[1], rel=3e-3)
+    assert above.sd(2) == pytest.approx(belief.sd(1), rel=0.1)
+
+
+def test_the_doubt_grows_with_the_way_and_is_less_of_differences_than_of_levels(bench: Bench) -> None:
+    world = bench(d=3)
+    model = surrogate.fit(world.evidence(cheap=12, top=5), world.problem)
+    assert model is not None
+    beliefs = [
+        Belief.at_target(model, aimed(world.problem, k), model.encoding.inputs(ROWS)) for k in (1.0, 4.0, 100.0, 1e4)
+    ]
+    assert (np.diff([belief.sd(2) for belief in beliefs], axis=0) > 0.0).all()
+    assert (np.diff([belief.top_mean for belief in beliefs], axis=0) < 0.0).all()
+    covariance = beliefs[2].top_covariance
+    contrast = np.zeros(len(ROWS))
+    contrast[[0, 1]] = 1.0, -1.0
+    assert contrast @ covariance @ contrast < covariance[0, 0]
+    assert np.linalg.eigvalsh(beliefs[2].covariance).min() > -1e-10
+
+
+def test_the_loss_of_a_hidden_target_lies_in_the_interval_and_mixtures_keep_their_order(bench: Bench) -> None:
+    inside = []
+    for seed in range(3):
+        world = bench(d=3, seed=seed)
+        model = surrogate.fit(world.evidence(cheap=12, top=6, seed=seed), world.problem)
+        assert model is not None
+        target = aimed(world.problem, 4.0)
+        belief = Belief.at_target(model, target, model.encoding.inputs(ROWS))
+        size = target.ladder.target
+        losses = world.law.exact(ROWS, parameters=size.parameters, tokens=size.tokens)
+        true = world.problem.objective.of_array(losses, world.law.sets)
+        inside.append(np.abs(true - belief.top_mean) < 1.645 * belief.sd(2))
+        assert np.corrcoef(true, belief.top_mean)[0, 1] > 0.9
+    assert np.mean(inside) > 0.8
+
+
+def test_one_rung_alone_tells_little_of_the_target(bench: Bench) -> None:
+    world = bench(d=3)
+    evidence = world.evidence(cheap=12, top=5)
+    both, cheap = (surrogate.fit(e, world.problem) for e in (evidence, world.evidence(cheap=12, top=0)))
+    assert both is not None
+    assert cheap is not None
+    sds = [
+        Belief.at_target(model, aimed(world.problem, 10.0), model.encoding.inputs(ROWS)).sd(2)
+        for model in (both, cheap)
+    ]
+    assert (sds[1] > sds[0]).all()
