@@ -10,12 +10,14 @@ Activation = Literal["relu2", "swiglu"]
 OptimizerName = Literal["muon", "adamw"]
 ScheduleName = Literal["cosine", "linear", "wsd"]
 Precision = Literal["auto", "float32", "bfloat16"]
+RouterName = Literal["softmax", "softmax-scores", "sigmoid", "relu"]
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "activation": get_args(Activation),
     "optimizer": get_args(OptimizerName),
     "schedule": get_args(ScheduleName),
     "precision": get_args(Precision),
+    "router": get_args(RouterName),
 }
 AT_LEAST: Mapping[str, int] = {
     "layers": 1,
@@ -27,7 +29,9 @@ AT_LEAST: Mapping[str, int] = {
     "experts": 0,
     "top_k": 1,
     "shared_experts": 0,
+    "tied_layers": 1,
 }
+SHARES = ("weight_decay", "balance_coefficient", "z_coefficient", "bias_rate", "warmup_fraction", "decay_fraction")
 SWIGLU_MULTIPLE = 64  # widths of 8/3 x width are rounded up to this, so that matrix products stay aligned
 EXPERT_MULTIPLE = 8
 
@@ -38,7 +42,10 @@ class ProxyConfig:
 
     `ffn_width` is the hidden width of one feed-forward net (dense, or one routed expert). None: 4 x width for squared
     ReLU, 8/3 x width rounded up to 64 for SwiGLU; a routed layer shares that among the experts active for a token.
-    `lags`: how many earlier tokens' embeddings are added to each input. `experts` 0 is a dense model.
+    `lags`: how many earlier tokens' embeddings are added to each input. `experts` 0 is a dense model; with more
+    experts, as narrow as that makes them, and a larger `top_k` they are fine-grained. `top_k`: experts a token goes to,
+    with router "relu" on average. `tied_layers`: as many consecutive layers share their experts, not their routers.
+    `bias_rate`: how far a step moves the biases of router "sigmoid".
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     """
 
@@ -54,7 +61,11 @@ class ProxyConfig:
     experts: int = 0
     top_k: int = 2
     shared_experts: int = 0
+    router: RouterName = "softmax"
+    tied_layers: int = 1
     balance_coefficient: float = 0.01
+    z_coefficient: float = 0.0
+    bias_rate: float = 0.01
     optimizer: OptimizerName = "muon"
     learning_rate: float = 0.01
     weight_decay: float = 0.1
@@ -109,16 +120,19 @@ class ProxyConfig:
 
     def total_parameters(self, vocabulary: int) -> int:
         """Return all parameters: embeddings, those of the lags, blocks and (untied) head. Norms have no gains."""
-        per_layer = self._layer_parameters(self.experts + self.shared_experts if self.experts else 1)
-        return self._table_parameters(vocabulary) + self.layers * per_layer
+        nets = (self.experts + self.shared_experts) * self.layers // self.tied_layers if self.experts else self.layers
+        return self._table_parameters(vocabulary) + self._layers_parameters(nets)
 
     def active_parameters(self, vocabulary: int) -> int:
-        """Return the parameters that one token meets: all but the routed experts not chosen for it."""
-        return self._table_parameters(vocabulary) + self.layers * self._layer_parameters(self._active_nets())
+        """Return the parameters that one token meets: all but the routed experts not chosen for it.
+
+        Those that several layers share are met, and counted, in each.
+        """
+        return self._table_parameters(vocabulary) + self._layers_parameters(self.layers * self._active_nets())
 
     def forward_flops_per_token(self, vocabulary: int) -> float:
         """Return FLOPs to predict one token: 2 a weight, attention over the whole window, and the unembedding."""
-        matrices = self.layers * self._layer_parameters(self._active_nets()) + self.width * vocabulary
+        matrices = self._layers_parameters(self.layers * self._active_nets()) + self.width * vocabulary
         attention = self.layers * 2 * self.sequence_tokens * self.width
         return 2.0 * (matrices + attention)
 
@@ -129,10 +143,11 @@ class ProxyConfig:
     def _active_nets(self) -> int:
         return self.top_k + self.shared_experts if self.experts else 1
 
-    def _layer_parameters(self, nets: int) -> int:
+    def _layers_parameters(self, nets: int) -> int:
+        """Return the parameters of attention and routers of all layers, and of `nets` feed-forward nets in all."""
         matrices = 2 if self.activation == "relu2" else 3
         router = self.experts * self.width
-        return 4 * self.width**2 + router + nets * matrices * self.width * self.hidden_width
+        return self.layers * (4 * self.width**2 + router) + nets * matrices * self.width * self.hidden_width
 
     def _table_parameters(self, vocabulary: int) -> int:
         tables = 1 + self.lags + (0 if self.tied else 1)
@@ -164,13 +179,17 @@ def _check_shape(config: ProxyConfig) -> None:
         raise ProxyError(f"top_k {config.top_k} must not exceed experts {config.experts}")
     if config.shared_experts and not config.experts:
         raise ProxyError(f"shared_experts {config.shared_experts} needs routed experts; set experts, or drop it")
+    if config.tied_layers > 1 and not config.experts:
+        raise ProxyError(f"tied_layers {config.tied_layers} needs routed experts; set experts, or drop it")
+    if config.layers % config.tied_layers:
+        raise ProxyError(f"tied_layers {config.tied_layers} must divide layers {config.layers}")
 
 
 def _check_training(config: ProxyConfig) -> None:
     for name in ("learning_rate", "clip_norm"):
         if not _is_number(getattr(config, name)) or not 0 < getattr(config, name) < float("inf"):
             raise ProxyError(f"{name} must be a positive number, got {getattr(config, name)!r}")
-    for name in ("weight_decay", "balance_coefficient", "warmup_fraction", "decay_fraction"):
+    for name in SHARES:
         if not _is_number(getattr(config, name)) or not 0 <= getattr(config, name) <= 1:
             raise ProxyError(f"{name} must lie between 0 and 1, got {getattr(config, name)!r}")
     if config.schedule == "wsd" and config.warmup_fraction + config.decay_fraction > 1:

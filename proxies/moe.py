@@ -1,10 +1,9 @@
-"""Routed experts: a top-k router, its balance loss, and a dispatch that drops no token."""
+"""Routed experts: a dispatch that drops no token, and the loss that keeps loads even."""
 
-# Shapes: N tokens, D model width, F hidden width, E experts, K experts a token, M = N * K.
+# Shapes: N tokens, D model width, F hidden width, E experts, K experts a token, M pairs of a token and an expert.
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,37 +11,77 @@ from torch import Tensor
 from proxies.feedforward import FeedForward
 from proxies.layers import apply
 
+Net = tuple[Tensor, Tensor]  # up and down of one expert
+
+
+class Choice(Protocol):
+    """Which experts each token goes to, and how much of each."""
+
+    def counts(self, experts: int) -> Tensor:
+        """Return how many tokens go to each expert, `E`."""
+        ...
+
+    def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+        """Return `N x D`: each token through its experts, weighted by their gates."""
+        ...
+
 
 @dataclass(frozen=True)
-class Routing:
-    """Where tokens go: `experts` N x K, their `gates` N x K, and all `scores` N x E (float32)."""
+class TopK:
+    """As many experts for every token: `experts` and `gates` N x K."""
 
     experts: Tensor
     gates: Tensor
-    scores: Tensor
+
+    def counts(self, experts: int) -> Tensor:
+        """Return how many tokens go to each expert, `E`."""
+        return torch.bincount(self.experts.flatten(), minlength=experts)
+
+    def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+        """Return `N x D`: rows in the order of experts through their nets, and back by products with the gates."""
+        tokens, slots = self.experts.shape
+        flat_M = self.experts.flatten()
+        order_M = torch.argsort(flat_M, stable=True)
+        inverse_M = torch.empty_like(order_M)
+        inverse_M[order_M] = torch.arange(len(order_M), device=order_M.device)
+        sorted_MD = apply(_Spread, x_ND, order_M, inverse_M.view(tokens, slots))
+        y_MD = _through(sorted_MD, self.counts(len(nets)), nets, activation)
+        rows_MD = apply(_Gather, y_MD, order_M, inverse_M)
+        gates_N1K = self.gates.to(x_ND.dtype).unsqueeze(1)
+        return torch.bmm(gates_N1K, rows_MD.view(tokens, slots, -1)).squeeze(1)
 
 
-def softmax_router(logits_NE: Tensor, *, top_k: int) -> Routing:
-    """Choose the `top_k` largest of a softmax; gates sum to one, but for top-1, where the score itself is the gate."""
-    scores_NE = logits_NE.float().softmax(-1)
-    gates_NK, experts_NK = scores_NE.topk(top_k, dim=-1)
-    if top_k > 1:
-        gates_NK = gates_NK / gates_NK.sum(-1, keepdim=True)
-    return Routing(experts=experts_NK, gates=gates_NK, scores=scores_NE)
+@dataclass(frozen=True)
+class Positive:
+    """The experts whose gate is above 0, any number a token, none too: `gates` N x E."""
+
+    gates: Tensor
+
+    def counts(self, experts: int) -> Tensor:
+        """Return how many tokens go to each expert, `E`."""
+        assert self.gates.shape[1] == experts
+        return (self.gates > 0).sum(0)
+
+    def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+        """Return `N x D`: the rows of the pairs with a gate through their nets, added up where they came from."""
+        experts_M, tokens_M = (self.gates.T > 0).nonzero(as_tuple=True)
+        y_MD = _through(x_ND.index_select(0, tokens_M), self.counts(len(nets)), nets, activation)
+        gates_M1 = self.gates[tokens_M, experts_M].to(x_ND.dtype).unsqueeze(1)
+        return torch.zeros_like(x_ND).index_add(0, tokens_M, y_MD * gates_M1)
 
 
-def expert_fractions(experts_NK: Tensor, experts: int) -> Tensor:
-    """Return the share `E` of all (token, slot) choices that fell on each expert; sums to one."""
-    return torch.bincount(experts_NK.flatten(), minlength=experts).float() / experts_NK.numel()
-
-
-def balance_loss(scores_NE: Tensor, fractions_E: Tensor) -> Tensor:
+def balance_loss(scores_NE: Tensor, loads_E: Tensor) -> Tensor:
     """Return E sum_i f_i p_i: 1 when balanced, up to E when one expert takes all (arXiv:2501.11873).
 
-    `fractions_E` are of the global batch; `scores_NE` may be of a part of it: the mean over equal parts is the loss
-    of the whole.
+    `loads_E`: tokens of each expert over all choices that there should be (tokens x K). They are of the global batch;
+    `scores_NE` may be of a part of it: the mean over equal parts is the loss of the whole.
     """
-    return fractions_E.numel() * (fractions_E * scores_NE.mean(0)).sum()
+    return loads_E.numel() * (loads_E * scores_NE.mean(0)).sum()
+
+
+def z_loss(logits_NE: Tensor) -> Tensor:
+    """Return the mean squared log of the softmax's denominator, which keeps logits small (arXiv:2202.08906, Eq. 5)."""
+    return logits_NE.logsumexp(-1).square().mean()
 
 
 class _Spread(torch.autograd.Function):
@@ -74,20 +113,8 @@ class _Gather(torch.autograd.Function):
         return grads[0].index_select(0, order_M), None, None
 
 
-def dispatch(x_ND: Tensor, routing: Routing, nets: list[tuple[Tensor, Tensor]], activation: FeedForward) -> Tensor:
-    """Return `N x D`: each token through its experts, weighted by their gates; `nets` are (up, down) an expert."""
-    tokens, slots = routing.experts.shape
-    flat_M = routing.experts.flatten()
-    order_M = torch.argsort(flat_M, stable=True)
-    inverse_M = torch.empty_like(order_M)
-    inverse_M[order_M] = torch.arange(len(order_M), device=order_M.device)
-    counts = torch.bincount(flat_M, minlength=len(nets)).tolist()
-    sorted_MD = apply(_Spread, x_ND, order_M, inverse_M.view(tokens, slots))
-    parts = sorted_MD.split(counts)
-    outputs = [activation(part, up, down) for part, (up, down) in zip(parts, nets, strict=True) if len(part)]
-    rows_MD = apply(_Gather, torch.cat(outputs), order_M, inverse_M)
-    gates_N1K = routing.gates.to(x_ND.dtype).unsqueeze(1)
-    return torch.bmm(gates_N1K, rows_MD.view(tokens, slots, -1)).squeeze(1)
-
-
-ROUTERS: Mapping[str, Callable[..., Routing]] = {"softmax": softmax_router}
+def _through(sorted_MD: Tensor, counts_E: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+    """Return each row through the net of its expert; the rows stand in the order of experts, `counts_E` of each."""
+    parts = zip(sorted_MD.split(counts_E.tolist()), nets, strict=True)
+    outputs = [activation(part, up, down) for part, (up, down) in parts if len(part)]
+    return torch.cat(outputs) if outputs else sorted_MD

@@ -156,15 +156,16 @@ def fit(
 
 
 def step(model: Decoder, rows: NDArray[np.int64], optimizers: Sequence[torch.optim.Optimizer]) -> Tensor:
-    """Take one step on tokens `B x (T + 1)`; return the loss before it, nats per token, without balance loss."""
+    """Take one step on tokens `B x (T + 1)`; return the loss before it, nats per token, without routers' penalty."""
     tokens = torch.from_numpy(rows).to(model.table.device)
-    logits_BTV, balance = model.logits_and_balance(tokens[:, :-1])
+    logits_BTV, penalty = model.logits_and_penalty(tokens[:, :-1])
     loss = cross_entropy(logits_BTV.flatten(0, 1), tokens[:, 1:].flatten())
-    (loss + model.config.balance_coefficient * balance if model.config.experts else loss).backward()
+    (loss + penalty if model.config.experts else loss).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), model.config.clip_norm)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
+    model.end_step()
     return loss.detach()
 
 

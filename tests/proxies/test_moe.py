@@ -1,18 +1,24 @@
 """Routed experts: the published example of the balance loss, and dispatch against a plain loop."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES
-from proxies.moe import ROUTERS, balance_loss, dispatch, expert_fractions
+from proxies.model import Decoder
+from proxies.moe import TopK, balance_loss, z_loss
+from proxies.routers import ROUTERS
 
 RANK_A = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.6, 0.2, 0.1, 0.1]])
 RANK_B = torch.tensor([[0.1, 0.1, 0.1, 0.7], [0.1, 0.1, 0.2, 0.6]])
 
 
 def top1_fractions(scores: Tensor) -> Tensor:
-    return expert_fractions(scores.argmax(-1, keepdim=True), 4)
+    choice = TopK(scores.argmax(-1, keepdim=True), torch.ones(len(scores), 1))
+    return choice.counts(4) / len(scores)
 
 
 def test_balance_loss_of_a_micro_batch_punishes_specialised_ranks() -> None:
@@ -34,38 +40,30 @@ def test_balance_loss_is_one_when_balanced_and_the_number_of_experts_when_one_ta
     assert balance_loss(one, one[0]).item() == pytest.approx(4)
 
 
-@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
-@pytest.mark.parametrize("top_k", [1, 2, 3])
-def test_gates_belong_to_the_largest_scores(router: object, top_k: int) -> None:
-    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
-    routing = router(logits, top_k=top_k)  # type: ignore[operator]
-    order = logits.softmax(-1).sort(descending=True)
-    chosen = order.values[:, :top_k]
-    assert torch.equal(routing.experts, order.indices[:, :top_k])
-    assert torch.allclose(routing.gates, chosen / chosen.sum(-1, keepdim=True) if top_k > 1 else chosen)
+def nets_and_tokens(activation: str = "relu2", experts: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tokens `9 x 6`, a router, and the up and down matrices of experts 8 wide."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(9, 6), (experts, 6), (experts, UP_MATRICES[activation] * 8, 6), (experts, 6, 8)]
+    x, router, up, down = (torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)
+    return x, router, up, down
 
 
+@pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("top_k", [1, 2])
-def test_dispatch_is_the_plain_loop_over_tokens_forward_and_backward(activation: str, top_k: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    tokens, width, hidden, experts = 9, 6, 8, 5
-    x = torch.randn(tokens, width, generator=generator, requires_grad=True)
-    router = torch.randn(experts, width, generator=generator, requires_grad=True)
-    up = torch.randn(experts, UP_MATRICES[activation] * hidden, width, generator=generator, requires_grad=True)
-    down = torch.randn(experts, width, hidden, generator=generator, requires_grad=True)
-    routing = ROUTERS["softmax"](x @ router.T, top_k=top_k)
-    net = ACTIVATIONS[activation]
-    rows = []
-    for token in range(tokens):
-        chosen = zip(routing.gates[token], routing.experts[token].tolist(), strict=True)
-        rows.append(sum(gate * net(x[token : token + 1], up[e], down[e]) for gate, e in chosen))
-    expected = torch.cat([row for row in rows if isinstance(row, Tensor)])
-    actual = dispatch(x, routing, list(zip(up.unbind(0), down.unbind(0), strict=True)), net)
-    leaves = [x, router, up, down]
-    g = torch.randn(tokens, width, generator=generator)
-    wanted = torch.autograd.grad(expected, leaves, g, retain_graph=True)
-    found = torch.autograd.grad(actual, leaves, g)
+def test_dispatch_is_every_expert_on_every_token_times_its_gate(router: str, activation: str, top_k: int) -> None:
+    x, weights, up, down = nets_and_tokens(activation)
+    routing = ROUTERS[router].route(x @ weights.T, torch.linspace(-1, 1, 5), top_k)
+    net, choice = ACTIVATIONS[activation], routing.choice
+    is_top = isinstance(choice, TopK)
+    gates = torch.zeros(9, 5).scatter(1, choice.experts, choice.gates) if is_top else choice.gates  # type: ignore[attr-defined]
+    expected = sum(gates[:, e : e + 1] * net(x, up[e], down[e]) for e in range(5))
+    assert isinstance(expected, Tensor)
+    actual = choice.combine(x, list(zip(up.unbind(0), down.unbind(0), strict=True)), net)
+    assert torch.equal(choice.counts(5), (gates > 0).sum(0))
+    g = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
+    wanted = torch.autograd.grad(expected, [x, weights, up, down], g, retain_graph=True)
+    found = torch.autograd.grad(actual, [x, weights, up, down], g)
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
 
@@ -75,7 +73,73 @@ def test_an_expert_that_nobody_chose_gets_no_gradient_and_breaks_nothing() -> No
     logits = torch.tensor([[5.0, 1.0, -9.0]]).expand(4, 3)
     up, down = torch.ones(3, 4, 2, requires_grad=True), torch.ones(3, 2, 4, requires_grad=True)
     nets = list(zip(up.unbind(0), down.unbind(0), strict=True))
-    dispatch(x, ROUTERS["softmax"](logits, top_k=2), nets, ACTIVATIONS["relu2"]).sum().backward()
-    assert up.grad is not None
-    assert up.grad[2].abs().max() == 0
-    assert up.grad[:2].abs().min() > 0
+    for router in ("softmax", "relu"):
+        up.grad = None
+        routing = ROUTERS[router].route(logits, torch.empty(0), 2)
+        routing.choice.combine(x, nets, ACTIVATIONS["relu2"]).sum().backward()
+        assert up.grad is not None
+        assert up.grad[2].abs().max() == 0
+        assert up.grad[:2].abs().min() > 0
+
+
+def test_a_token_that_no_expert_wants_gets_nothing() -> None:
+    x, _, up, down = nets_and_tokens()
+    nets = list(zip(up.unbind(0), down.unbind(0), strict=True))
+    choice = ROUTERS["relu"].route(-torch.ones(9, 5), torch.empty(0), 2).choice
+    assert torch.equal(choice.combine(x, nets, ACTIVATIONS["relu2"]), torch.zeros(9, 6))
+
+
+def test_the_z_loss_of_even_logits_is_the_squared_log_of_the_number_of_experts() -> None:
+    assert z_loss(torch.zeros(3, 8)).item() == pytest.approx(math.log(8) ** 2)
+
+
+def routed(**changes: object) -> Decoder:
+    plain = {"layers": 2, "width": 16, "heads": 2, "sequence_tokens": 12, "experts": 4, **changes}
+    config = ProxyConfig.from_plain(plain)
+    model = Decoder(config, vocabulary=13, end_of_document=0, dtype=torch.float32)
+    model.initialize(0)
+    return model
+
+
+def some_tokens(seed: int = 1) -> Tensor:
+    return torch.randint(13, (4, 12), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_loads_are_of_all_micro_batches_since_the_last_step(router: str) -> None:
+    whole, parts = routed(router=router), routed(router=router)
+    whole.logits_and_penalty(some_tokens())
+    for part in some_tokens().split(1):
+        parts.logits_and_penalty(part)
+    assert torch.equal(whole.chosen, parts.chosen)
+    assert whole.chosen[:, -1].tolist() == [48, 48]
+    with torch.no_grad():
+        parts(some_tokens())
+    assert torch.equal(whole.chosen, parts.chosen)  # measuring is no training
+    parts.end_step()
+    assert parts.chosen.abs().sum() == 0
+
+
+def test_with_counts_summed_over_ranks_the_mean_penalty_is_that_of_the_whole_batch() -> None:
+    whole = routed(balance_coefficient=1.0, layers=1)
+    expected = whole.logits_and_penalty(some_tokens())[1]
+    ranks = [routed(balance_coefficient=1.0, layers=1) for _ in range(2)]
+    for rank in ranks:
+        rank.sum_over_ranks = lambda _: whole.chosen[0].clone()
+    found = [r.logits_and_penalty(part)[1] for r, part in zip(ranks, some_tokens().split(2), strict=True)]
+    assert torch.stack(found).mean().item() == pytest.approx(expected.item(), rel=1e-6)
+    alone = [routed(balance_coefficient=1.0, layers=1).logits_and_penalty(part)[1] for part in some_tokens().split(2)]
+    assert abs(torch.stack(alone).mean() - expected) > 1e-4
+
+
+def test_tied_layers_share_their_experts_and_keep_their_routers() -> None:
+    tied = routed(layers=4, tied_layers=2)
+    assert tied.up.shape[0] == tied.down.shape[0] == 2
+    assert tied.router is not None
+    assert tied.router.shape[0] == 4
+    untied = routed(layers=4)
+    tied.down.data.normal_(generator=torch.Generator().manual_seed(0))
+    for name, parameter in untied.named_parameters():
+        same = tied.get_parameter(name)
+        parameter.data.copy_(same.repeat_interleave(2, 0) if name in {"up", "down"} else same)
+    assert torch.equal(tied(some_tokens()), untied(some_tokens()))
