@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,7 +16,7 @@ from mixopt.errors import ConfigError, EmptySpace
 from mixopt.fidelity import EXPERT_FIDELITY, Fidelity, Ladder, Target
 from mixopt.located_yaml import read_yaml
 from mixopt.mixture import Domain, check_name
-from mixopt.objective import Objective
+from mixopt.objective import ERROR, Objective, set_minimized, shown_set
 from mixopt.sections import (
     CorpusSection,
     DomainSection,
@@ -87,7 +87,7 @@ class SearchConfig(Section):
     @property
     def objective(self) -> Objective:
         """The number to minimize."""
-        return Objective.from_plain(self.objective_section.model_dump())
+        return Objective.from_plain(self.objective_section.model_dump(), every=self.sets)
 
     @property
     def target(self) -> Target | None:
@@ -97,8 +97,11 @@ class SearchConfig(Section):
 
     @property
     def sets(self) -> tuple[str, ...]:
-        """Every evaluation set, whether or not the objective counts it."""
-        return tuple(self.evaluation) if self.simulated is None else self.simulated.sets
+        """Every evaluation set, whether or not the objective counts it: of losses, then of errors (`error/<set>`)."""
+        if self.simulated is not None:
+            return self.simulated.sets
+        asked = [name for name, each in self.evaluation.items() if (each.source or {}).get("choices") is not None]
+        return (*self.evaluation, *(ERROR + name for name in asked))
 
     @property
     def tokens(self) -> int:
@@ -205,7 +208,7 @@ class SearchConfig(Section):
                 ("simulated", "`sets`, a list of names") if self.simulated is not None else ("evaluation", "a set")
             )
             raise _wrong((where,), f"nothing to evaluate on; {where} needs {what}")
-        for i, name in enumerate(self.sets):
+        for i, name in enumerate(self.evaluation if self.simulated is None else self.sets):
             path = ("evaluation", name) if self.simulated is None else ("simulated", "sets", i)
             _check_name(path, "evaluation set", name)
             if name == RESERVED_SET:
@@ -229,14 +232,20 @@ class SearchConfig(Section):
         if getattr(section, other) or not getattr(section, named):
             message = f"an objective of kind {section.kind!r} needs {named!r} and no {other!r}"
             raise _wrong(("objective",), message)
-        for place, name in enumerate(getattr(section, named)):
-            if name not in self.sets:
-                path = ("objective", named, place if named == "sets" else name)
-                raise _wrong(path, unknown("evaluation set", name, self.sets))
+        self._check_sets(("objective", named), getattr(section, named))
+        if section.no_worse_than_natural is not None:
+            self._check_sets(("objective", "no_worse_than_natural", "sets"), section.no_worse_than_natural.sets)
         try:
             self.objective.array(self.sets)
         except ConfigError as error:
             raise _wrong(("objective", named), str(error)) from None
+
+    def _check_sets(self, path: tuple[str, ...], names: Iterable[str]) -> None:
+        """Refuse an evaluation set that is named at `path`, a list or a mapping by name, and that there is none of."""
+        for place, name in enumerate(names):
+            if set_minimized(name) not in self.sets:
+                at = (*path, place if path[-1] == "sets" else name)
+                raise _wrong(at, unknown("evaluation set", name, [shown_set(known) for known in self.sets]))
 
     def _check_ladder(self) -> None:
         for i, rung in enumerate(self.rungs):

@@ -35,6 +35,11 @@ def set_minimized(name: str) -> str:
     return ERROR + name.removeprefix(ACCURACY) if name.startswith(ACCURACY) else name
 
 
+def shown_set(name: str) -> str:
+    """Return an evaluation set as a user names it: `error/<set>` is `accuracy/<set>`."""
+    return ACCURACY + name.removeprefix(ERROR) if name.startswith(ERROR) else name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guard:
     """No set worse than with the natural mixture by more than `delta`, with `probability`.
@@ -81,10 +86,11 @@ class Objective:
         return cls(dict.fromkeys(sets, 1.0), kind="worst", guard=guard)
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Objective:
+    def from_plain(cls, plain: Mapping[str, Any], *, every: Sequence[str] = ()) -> Objective:
         """Return the objective of a search's plain configuration: `{kind, weights}`, or `{kind: worst, sets}`.
 
-        Either may have `no_worse_than_natural: {delta, sets, probability}`; no sets there are those that count.
+        Either may have `no_worse_than_natural: {delta, sets, probability}`; without sets there it guards `every` set,
+        or where that tells none those that count.
         """
         worst = plain.get("kind") == "worst"
         weights = {set_minimized(n): w for n, w in ({} if worst else plain["weights"]).items()}
@@ -92,7 +98,7 @@ class Objective:
         kept = plain.get("no_worse_than_natural")
         guard = None
         if kept is not None:
-            guarded = tuple(map(set_minimized, kept["sets"])) or counted
+            guarded = tuple(map(set_minimized, kept["sets"])) or tuple(every) or counted
             guard = Guard(delta=kept["delta"], sets=guarded, probability=kept["probability"])
         return cls.worst(counted, guard=guard) if worst else cls(weights, guard=guard)
 

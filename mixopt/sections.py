@@ -101,14 +101,27 @@ class EvaluationSection(Section):
     source: Plain | None = None
     max_bytes: Count = 32_768
     excerpt_tokens: Count = 256
+    max_items: Count = 256
+
+
+class GuardSection(Section):
+    """No set worse than with the natural mixture by more than `delta`; `sets` () is all of them."""
+
+    delta: Annotated[float, Field(ge=0.0)] = 0.0
+    sets: tuple[str, ...] = ()
+    probability: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
 
 
 class ObjectiveSection(Section):
-    """The weighted mean of losses (`weights`), or the worst of some (`kind: worst`, `sets`)."""
+    """The weighted mean of losses (`weights`), or the worst of some (`kind: worst`, `sets`).
+
+    `accuracy/<set>` of multiple choice counts as 1 - accuracy.
+    """
 
     kind: Literal["mean", "worst"] = "mean"
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     sets: tuple[str, ...] = ()
+    no_worse_than_natural: GuardSection | None = None
 
 
 class TargetSection(Section):

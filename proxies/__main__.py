@@ -25,6 +25,7 @@ EXAMPLE = """example of PROXY.yaml:
       - {name: prose, source: {kind: files, paths: "docs/**/*.md"}}
     evaluation:
       - {name: code, domain: code}
+      - {name: quiz, source: {kind: files, paths: quiz.jsonl, prompt: question, choices: options, answer: right}}
   model: {layers: 2, width: 64, heads: 1, lags: 3, learning_rate: 0.02}
   tokens: 500_000
 
@@ -126,6 +127,10 @@ def _table(training: Training) -> str:
     if training.diverged:
         return f"diverged after {training.tokens:,} tokens; lower the learning rate"
     rows = [f"{name:<24} {loss:.4f} bits per byte" for name, loss in training.losses.items()]
+    rows += [
+        f"{name:<24} {accuracy:.1%} of {training.items[name]} items right"
+        for name, accuracy in training.accuracies.items()
+    ]
     passes = ", ".join(f"{name} {epochs:.3g}" for name, epochs in training.epochs.items())
     speed = f"{training.tokens:,} tokens in {training.elapsed_s:.1f} s, {training.flops:.3g} FLOPs"
     return "\n".join([*rows, f"epochs: {passes}", speed])

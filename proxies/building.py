@@ -184,6 +184,7 @@ def _record(excerpts: Excerpts) -> EvaluationRecord:
         excerpts=len(excerpts),
         scored_bytes=excerpts.scored_bytes,
         scored_tokens=excerpts.scored_tokens,
+        items=0 if excerpts.choices is None else excerpts.choices.items,
     )
 
 

@@ -42,13 +42,19 @@ class DomainConfig:
             raise CorpusError(
                 f"domain {self.name!r} holds out {self.held_out!r}; give a share of at least 0 and below 1"
             )
+        if self.source.get("choices") is not None:
+            raise CorpusError(
+                f"domain {self.name!r} is of questions of multiple choice, which are no text to train on; "
+                "give choices to the source of an evaluation set"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """An evaluation set: held-out documents of a domain, or a source of its own; exactly one of the two.
 
-    Each part of the set (search, proof) is excerpts of at most `excerpt_tokens` tokens, `max_bytes` in all.
+    Each part of the set (search, proof) is excerpts of at most `excerpt_tokens` tokens, `max_bytes` in all; of
+    questions of multiple choice it is `max_items` questions.
     """
 
     name: str
@@ -56,6 +62,7 @@ class EvaluationConfig:
     source: Mapping[str, Any] | None = None
     max_bytes: int = 32_768
     excerpt_tokens: int = 256
+    max_items: int = 256
 
     def __post_init__(self) -> None:
         _check_name("evaluation set", self.name)
@@ -63,7 +70,11 @@ class EvaluationConfig:
             raise CorpusError(
                 f"evaluation set {self.name!r} needs either a domain or a source of its own; give exactly one"
             )
-        for key, value in (("max_bytes", self.max_bytes), ("excerpt_tokens", self.excerpt_tokens)):
+        for key, value in (
+            ("max_bytes", self.max_bytes),
+            ("excerpt_tokens", self.excerpt_tokens),
+            ("max_items", self.max_items),
+        ):
             if value < 2:
                 raise CorpusError(f"evaluation set {self.name!r} has {key} {value!r}; give at least 2")
 

@@ -30,10 +30,20 @@ class TokenDocument:
     name: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """A question of multiple choice (evaluation only): `choices[right]` is the right answer to `prompt`."""
+
+    prompt: str
+    choices: tuple[str, ...]
+    right: int
+    name: str
+
+
 class Source(Protocol):
     """Where documents come from; a frozen value, read anew by every call."""
 
-    def documents(self) -> Iterator[Document | TokenDocument]:
+    def documents(self) -> Iterator[Document | TokenDocument | Question]:
         """Yield the documents, always in the same order."""
         ...
 

@@ -31,7 +31,12 @@ class SetPart:
     def passages(self) -> Iterator[Passage]:
         """Yield the documents."""
         for index in self.documents.tolist():
-            yield Passage(content=self.source.document(index), prompt_bytes=int(self.source.prompts[index]))
+            yield Passage(
+                content=self.source.document(index),
+                prompt_bytes=int(self.source.prompts[index]),
+                choice_bytes=self.source.choices[index],
+                right=int(self.source.right[index]),
+            )
 
 
 def split(
@@ -106,6 +111,7 @@ def draw_sets(
                 half.passages(),
                 tokenizer,
                 max_bytes=each.max_bytes,
+                max_items=each.max_items,
                 excerpt_tokens=each.excerpt_tokens,
                 rng=np.random.default_rng([seed, crc32(each.name.encode()), crc32(part.encode())]),
             )

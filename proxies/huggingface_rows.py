@@ -6,7 +6,9 @@ from typing import Protocol
 
 import datasets
 
+from proxies.documents import Question
 from proxies.errors import SourceError
+from proxies.questions import QuestionKeys, question
 
 LOG = logging.getLogger(__name__)
 
@@ -55,6 +57,12 @@ def texts(split: Split, *, path: str) -> Iterator[str]:
         yield text
     if skipped:
         LOG.warning("data set %r: %d rows have no text in %r and are left out", path, skipped, split.column)
+
+
+def questions(split: Split, keys: QuestionKeys, *, path: str) -> Iterator[Question]:
+    """Yield the questions of multiple choice of a split; SourceError names the row that holds none."""
+    for number, row in enumerate(_rows(split, path)):
+        yield question(row, keys, f"row {number} of data set {path!r}")
 
 
 def _rows(split: Split, path: str) -> Iterator[Mapping[str, object]]:

@@ -25,12 +25,16 @@ class DomainRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """Counts of one part of one evaluation set; `documents` are those that its excerpts are from."""
+    """Counts of one part of one evaluation set; `documents` are those that its excerpts are from.
+
+    items: questions of multiple choice; 0 where the set has none.
+    """
 
     documents: int
     excerpts: int
     scored_bytes: int
     scored_tokens: int
+    items: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from proxies.documents import Document, TokenDocument
+from proxies.documents import Document, Question, TokenDocument
 from proxies.errors import SourceError
 
 
@@ -17,7 +17,8 @@ class Spool:
     """Distinct documents one after another: utf-8 bytes without NUL, or ids where the source has these.
 
     offsets: int64 `[documents + 1]`. hashes: uint64, of the content. prompts: int64, bytes of the prompt that a
-    document starts with.
+    document starts with. choices: bytes of the choices after it, of a question; none of other documents.
+    right: int64, the place of a question's right choice; -1.
     stands_for: float64, see `Document`. duplicates: how many documents were left out because an equal one came before.
     """
 
@@ -26,6 +27,8 @@ class Spool:
     hashes: NDArray[np.uint64]
     prompts: NDArray[np.int64]
     stands_for: NDArray[np.float64]
+    choices: tuple[tuple[int, ...], ...]
+    right: NDArray[np.int64]
     duplicates: int
     are_tokens: bool
 
@@ -39,7 +42,7 @@ class Spool:
 
 
 def spool(
-    documents: Iterable[Document | TokenDocument],
+    documents: Iterable[Document | TokenDocument | Question],
     path: Path,
     *,
     token_type: np.dtype[np.unsignedinteger],
@@ -51,6 +54,8 @@ def spool(
     hashes: list[int] = []
     prompts: list[int] = []
     stands_for: list[float] = []
+    choices: list[tuple[int, ...]] = []
+    right: list[int] = []
     duplicates, are_tokens = 0, False
     with path.open("wb") as file:
         for document in documents:
@@ -68,6 +73,8 @@ def spool(
             hashes.append(digest)
             prompts.append(prompt_bytes)
             stands_for.append(weight)
+            choices.append(_choice_bytes(document))
+            right.append(document.right if isinstance(document, Question) else -1)
     dtype = token_type if are_tokens else np.dtype(np.uint8)
     total = sum(lengths) // dtype.itemsize
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(lengths, np.int64) // dtype.itemsize)])
@@ -77,18 +84,27 @@ def spool(
         hashes=np.array(hashes, dtype=np.uint64),
         prompts=np.array(prompts, dtype=np.int64),
         stands_for=np.array(stands_for, dtype=np.float64),
+        choices=tuple(choices),
+        right=np.array(right, dtype=np.int64),
         duplicates=duplicates,
         are_tokens=are_tokens,
     )
 
 
+def _choice_bytes(document: Document | TokenDocument | Question) -> tuple[int, ...]:
+    return tuple(len(_bytes(text)) for text in document.choices) if isinstance(document, Question) else ()
+
+
 def _content(
-    document: Document | TokenDocument, token_type: np.dtype[np.unsignedinteger], vocabulary: int
+    document: Document | TokenDocument | Question, token_type: np.dtype[np.unsignedinteger], vocabulary: int
 ) -> tuple[bytes, int, float]:
     """Return a document's bytes, how many of these are its prompt, and how many documents it stands for."""
     if isinstance(document, TokenDocument):
         _check_ids(document, vocabulary)
         return document.tokens.astype(token_type).tobytes(), 0, 1.0
+    if isinstance(document, Question):
+        prompt = _bytes(document.prompt)
+        return prompt + b"".join(map(_bytes, document.choices)), len(prompt), 1.0
     text = _bytes(document.text)
     if not text.strip():
         return b"", 0, 1.0

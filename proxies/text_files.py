@@ -10,9 +10,10 @@ from typing import IO, Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from proxies.documents import Document
+from proxies.documents import Document, Question
 from proxies.errors import SourceError
 from proxies.paths import COMPRESSIONS, is_remote, suffix_of
+from proxies.questions import QuestionKeys, question
 from proxies.remote_files import open_remote
 
 Row = Mapping[str, Any]
@@ -38,6 +39,21 @@ def read(name: str, *, field: str | None, column: str | None, pair: tuple[str, s
                 yield from _json(stream, name)
             else:
                 yield Document(text=_decode(stream.read(), name), name=name)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{name!r} cannot be read: {error}; check the file") from error
+
+
+def read_questions(name: str, keys: QuestionKeys) -> Iterator[Question]:
+    """Yield the questions of multiple choice of a file or URL; SourceError names the row that holds none."""
+    columns = (keys.prompt, keys.choices, keys.answer)
+    suffix = suffix_of(name)
+    try:
+        with _open(name, COMPRESSIONS.get(PurePosixPath(name).suffix.lower())) as stream:
+            if suffix != ".parquet" and suffix not in LINES | {".json"}:
+                raise SourceError(f"{name!r} holds no questions; give .jsonl, .json (a row a line) or .parquet files")
+            rows = _table(stream, columns, name) if suffix == ".parquet" else _lines(stream, name)
+            for where, row in rows:
+                yield question(row, keys, where)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{name!r} cannot be read: {error}; check the file") from error
 

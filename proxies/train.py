@@ -5,6 +5,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +63,18 @@ def train(
     curve, diverged = fit(model, batches, report=report)
     trained_s = time.perf_counter() - started
     done = curve[-1][0]
-    losses, read = ({}, 0) if diverged else measure(model, corpus, part=part, gold=gold)
-    if not all(math.isfinite(loss) for loss in losses.values()):
-        losses, diverged = {}, True
+    measured = NOTHING if diverged else measure(model, corpus, part=part, gold=gold)
+    if not all(math.isfinite(loss) for loss in measured.losses.values()):
+        measured, diverged = replace(NOTHING, tokens=measured.tokens), True
     return Training(
-        losses=losses,
+        losses=measured.losses,
+        accuracies=measured.accuracies,
+        items=measured.items,
         curve=curve,
         epochs=batches.epochs(),
         tokens=done,
         flops=config.flops_per_token(corpus.vocabulary) * done
-        + config.forward_flops_per_token(corpus.vocabulary) * read,
+        + config.forward_flops_per_token(corpus.vocabulary) * measured.tokens,
         elapsed_s=time.perf_counter() - started,
         diverged=diverged,
         details={
@@ -175,16 +178,37 @@ def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabul
     return not math.isfinite(loss) or (progress > LATE_FRACTION and loss > math.log(vocabulary))
 
 
-def measure(model: Decoder, corpus: Corpus, *, part: Part, gold: Path | None) -> tuple[dict[str, float], int]:
-    """Return bits per byte of every evaluation set of `part`, and the tokens read for it."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a model shows: bits per byte of every set, accuracies over `items` questions; and the tokens it read."""
+
+    losses: Mapping[str, float]
+    accuracies: Mapping[str, float]
+    items: Mapping[str, int]
+    tokens: int
+
+
+NOTHING = Measured(losses={}, accuracies={}, items={}, tokens=0)
+
+
+def measure(model: Decoder, corpus: Corpus, *, part: Part, gold: Path | None) -> Measured:
+    """Return what `model` shows on every evaluation set of `part`.
+
+    To the folder `gold` go the log-probabilities of the tokens that a set's loss is of.
+    """
     losses: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
+    items: dict[str, int] = {}
     read = 0
     if gold is not None:
         gold.mkdir(parents=True, exist_ok=True)
     for name, excerpts in corpus.evaluation(part).items():
         scores = gold_log_probabilities(model, excerpts)
-        losses[name] = bits_per_byte(scores, excerpts.scored_bytes)
+        counted = scores[excerpts.counted]
+        losses[name] = bits_per_byte(counted, excerpts.scored_bytes)
+        if excerpts.choices is not None:
+            accuracies[name], items[name] = excerpts.accuracy(scores), excerpts.choices.items
         read += evaluation_tokens(excerpts, sequence_tokens=model.config.sequence_tokens)
         if gold is not None:
-            np.save(gold / f"{name}.npy", scores)
-    return losses, read
+            np.save(gold / f"{name}.npy", counted)
+    return Measured(losses=losses, accuracies=accuracies, items=items, tokens=read)

@@ -32,12 +32,11 @@ class Setting:
     @classmethod
     def of(cls, config: SearchConfig, text: Text, *, artifacts: str) -> "Setting":
         """Return the setting of `config` on `text`; ConfigError or EmptySpace where the two do not fit."""
-        sets = tuple(text.scored_bytes["search"])
         problem = Problem(
             space=config.space(text.available_tokens),
             ladder=config.ladder(text.vocabulary, text.evaluation_tokens["search"]),
             objective=config.objective,
-            sets=sets,
+            sets=config.sets,
             natural=Mixture.proportional({name: float(n) for name, n in text.available_tokens.items()}),
             available_tokens=dict(text.available_tokens),
             max_epochs=config.max_epochs or UNIMAX_EPOCHS,

@@ -14,6 +14,7 @@ from mixopt.errors import ConfigError, EmptySpace, MixoptError
 from mixopt.export import read_paths
 from mixopt.fidelity import Target
 from mixopt.mixture import Mixture, check_name
+from mixopt.objective import Guard
 from mixopt.sections import StrategyName
 from proxies.config import ProxyConfig, trial_flops
 from proxies.corpus_config import DomainConfig
@@ -130,16 +131,26 @@ def test_the_objective_is_the_files_also_from_what_was_resolved(file: Path) -> N
     assert load(file).objective.value({"code": 1.0, "qa": 2.0}) == 2.0
 
 
+def test_multiple_choice_has_a_loss_and_an_accuracy_and_a_guard_without_sets_guards_both(file: Path) -> None:
+    text = GOOD.replace("[qa.jsonl]", "[qa.jsonl], choices: options").replace("qa: 3}", "accuracy/qa: 3}")
+    file.write_text(text.replace("objective:\n", "objective:\n  no_worse_than_natural: {delta: 0.01}\n"))
+    config = load(file)
+    assert config.sets == ("code", "qa", "error/qa")
+    assert config.objective.value({"code": 1.0, "error/qa": 0.2}) == pytest.approx(0.4)
+    assert config.objective.guard == Guard(delta=0.01, sets=("code", "qa", "error/qa"), probability=0.9)
+    assert objective_of(config.resolved()).weights == config.objective.weights
+
+
 def test_the_corpus_gets_what_concerns_it_and_the_folder_of_the_file(file: Path) -> None:
     config = load(file)
-    plain = config.corpus_plain()
+    plain, sizes = config.corpus_plain(), {"max_bytes": 32_768, "excerpt_tokens": 256, "max_items": 256}
     assert plain["domains"] == [
         {"name": "code", "source": {"kind": "files", "paths": ["*.py"]}, "available_tokens": 1_100_000_000},
         {"name": "docs-en", "source": {"kind": "files", "paths": ["*.txt"]}},
     ]
     assert plain["evaluation"] == [
-        {"name": "code", "domain": "code", "max_bytes": 32_768, "excerpt_tokens": 256},
-        {"name": "qa", "source": {"kind": "files", "paths": ["qa.jsonl"]}, "max_bytes": 32_768, "excerpt_tokens": 256},
+        {"name": "code", "domain": "code"} | sizes,
+        {"name": "qa", "source": {"kind": "files", "paths": ["qa.jsonl"]}} | sizes,
     ]
     assert config.root == file.parent
 
@@ -311,6 +322,17 @@ def test_a_wrong_file_is_answered_with_line_key_and_what_is_allowed(
         ("max_weight: 0.9", "max_weight: .nan", r":8: domains.1.max_weight: must be .*; got nan"),
         ("name: small", "name: expert", r":19: ladder.0.name: 'expert' is what data experts"),
         ("  qa:", "  objective: {domain: code}\n  qa:", r":11: evaluation.objective: .*name the set otherwise"),
+        ("qa: 3}", "accuracy/qa: 3}", r":14: objective.weights.accuracy/qa: unknown evaluation set 'accuracy/qa'"),
+        (
+            "qa: 3}",
+            "qa: 3}\n  no_worse_than_natural:\n    delta: .01\n    sets: [codes]",
+            r":17: objective.no_worse_than_natural.sets.0: unknown .*'codes' \(did you mean 'code'\?\)",
+        ),
+        (
+            "qa: 3}",
+            "qa: 3}\n  no_worse_than_natural:\n    probability: 1.0",
+            r":16: objective.no_worse_than_natural.probability: must be less than 1; got 1.0",
+        ),
         ("qa: 3}", "qb: 3}\n  kind: wurst", r":15: objective.kind: must be 'mean' or 'worst'; got 'wurst'"),
     ],
 )
