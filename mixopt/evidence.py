@@ -111,12 +111,20 @@ class MixtureLosses(Protocol):
         ...
 
 
+LastFit = Mapping[str, Mapping[str, NDArray[np.float64]]]  # rung, member of the surrogate, parameters of every set
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a strategy may look at: the history, and the experts' ensemble (None: no experts, or not yet trained)."""
+    """What a strategy may look at.
+
+    history: all trials. ensemble: of the experts (None: no experts, or not yet trained). last_fit: where the next fit
+    may start (None: from nothing); it changes how long a fit takes, and the fit itself by rounding and little more.
+    """
 
     history: History = History()
     ensemble: MixtureLosses | None = None
+    last_fit: LastFit | None = None
 
     @property
     def seen(self) -> tuple[int, ...]:

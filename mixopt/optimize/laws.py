@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 STEPS = 40
+SETTLED = 1e-6  # of the loss: a step that gains less is the last
 MISFIT = 0.12  # standardised; what a law misses by itself, beside the noise (residuals of laws on the RegMix tables)
 
 
@@ -74,39 +75,49 @@ def _additive_prior(d: int) -> tuple[Array, Array]:
     return mean, np.concatenate([[1.0, 0.4, 0.5, 0.7, 0.25], np.full(d, 3.0)])
 
 
-def fit(law: Law, w: Array, z: Array, y: Array, precision: Array, *, slope: float = 0.0) -> Array:
+def fit(
+    law: Law, w: Array, z: Array, y: Array, precision: Array, *, slope: float = 0.0, start: Array | None = None
+) -> Array:
     """Return the most probable parameters, `L x p`, of `y` `L x n` with `precision` `L x n` (0: the row is held out).
 
-    slope: prior mean of the covariate's slope b.
-    Levenberg and Marquardt's method, every problem with its own damping.
+    slope: prior mean of the covariate's slope b. start: `L x p`, parameters to begin from instead of the prior means.
+    Levenberg and Marquardt's method, every problem with its own damping; problems that have settled cost no more.
     """
     mean, sd = law.prior(w.shape[1])
     mean[1] = slope
-    theta = np.tile(mean, (len(y), 1))
+    theta = np.tile(mean, (len(y), 1)) if start is None else start.copy()
     prior = 1.0 / sd**2
     damping = np.full(len(y), 1e-2)
     values, slopes = law.evaluate(theta, w, z)
     loss = _loss(values, y, precision, theta, mean, prior)
+    left = np.arange(len(y))  # the problems that have not settled, whose values and slopes are kept
     for _ in range(STEPS):
-        weighted = slopes * precision[..., None]
-        gradient = np.einsum("lnp,ln->lp", weighted, values - y) + prior * (theta - mean)
-        curvature = np.matmul(weighted.transpose(0, 2, 1), slopes) + np.diag(prior)
-        diagonal = np.einsum("lpp->lp", curvature).copy()
-        np.einsum("lpp->lp", curvature)[...] += damping[:, None] * diagonal
-        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
-        trial = theta - np.clip(step, -2.0, 2.0)
-        moved_values, moved_slopes = law.evaluate(trial, w, z)
-        moved = _loss(moved_values, y, precision, trial, mean, prior)
-        better = moved < loss
-        theta = np.where(better[:, None], trial, theta)
+        step = _step(slopes, precision[left], values - y[left], prior, prior * (theta[left] - mean), damping[left])
+        trial = theta[left] - np.clip(step, -2.0, 2.0)
+        moved_values, moved_slopes = law.evaluate(trial, w, z[left])
+        moved = _loss(moved_values, y[left], precision[left], trial, mean, prior)
+        better = moved < loss[left]
+        settled = better & (loss[left] - moved < SETTLED * loss[left])
+        theta[left[better]], loss[left[better]] = trial[better], moved[better]
         values = np.where(better[:, None], moved_values, values)
         slopes = np.where(better[:, None, None], moved_slopes, slopes)
-        settled = better & (loss - moved < 1e-6 * loss)
-        loss = np.where(better, moved, loss)
-        damping = np.clip(np.where(better, damping / 4.0, damping * 6.0), 1e-8, 1e8)
-        if np.all(settled | (damping >= 1e8)):
+        damping[left] = np.clip(np.where(better, damping[left] / 4.0, damping[left] * 6.0), 1e-8, 1e8)
+        going = ~settled & (damping[left] < 1e8)
+        left, values, slopes = left[going], values[going], slopes[going]
+        if not len(left):
             break
     return theta
+
+
+def _step(slopes: Array, precision: Array, errors: Array, prior: Array, pull: Array, damping: Array) -> Array:
+    """Return the damped Gauss-Newton step of every problem, `L x p`, to be taken away."""
+    weighted = slopes * precision[..., None]
+    gradient = np.matmul(errors[:, None, :], weighted)[:, 0] + pull
+    curvature = np.matmul(weighted.transpose(0, 2, 1), slopes) + np.diag(prior)
+    diagonal = np.einsum("lpp->lp", curvature).copy()
+    np.einsum("lpp->lp", curvature)[...] += damping[:, None] * diagonal
+    step: Array = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+    return step
 
 
 def _loss(values: Array, y: Array, precision: Array, theta: Array, mean: Array, prior: Array) -> Array:

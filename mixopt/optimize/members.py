@@ -6,7 +6,7 @@ prediction of the rung below first where there is one, then the ensemble's loss.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,23 @@ class Features:
         """Square roots of the weights, `n x d`."""
         return np.sqrt(self.weights)
 
+    def rows(self, places: Indices) -> "Features":
+        """Return the features of some rows."""
+        return replace(self, weights=self.weights[places], covariates=self.covariates[:, places])
 
-Fitted = Callable[[Features, slice], Array]  # values of some of the problems
-Member = Callable[[Features, Array, Array, Indices], Fitted]
+
+Predicting = Callable[[Features, slice], Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A member fitted: `predict` values of some of the problems; `theta` `L x p`, a start for the next fit of it."""
+
+    predict: Predicting
+    theta: Array
+
+
+Member = Callable[[Features, Array, Array, Indices, Array | None], Fitted]  # the last: where to start, `m x p`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,25 +65,25 @@ class Entry:
     needs_covariate: bool = False
 
 
-def constant(_features: Features, y: Array, precision: Array, _which: Indices) -> Fitted:
+def constant(_features: Features, y: Array, precision: Array, _which: Indices, _start: Array | None) -> Fitted:
     """The weighted mean."""
     level = (precision * y).sum(1) / precision.sum(1)
-    return lambda at, chosen: np.tile(level[chosen, None], (1, len(at.weights)))
+    return _exact(lambda at, chosen: np.tile(level[chosen, None], (1, len(at.weights))), len(y))
 
 
-def affine(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+def affine(features: Features, y: Array, precision: Array, which: Indices, _start: Array | None) -> Fitted:
     """Affine in the covariates, slopes drawn towards their prior means."""
-    return _linear(features, y, precision, which, with_weights=0.0)
+    return _exact(_linear(features, y, precision, which, with_weights=0.0), len(y))
 
 
-def ridge(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+def ridge(features: Features, y: Array, precision: Array, which: Indices, _start: Array | None) -> Fitted:
     """Linear in the square roots of the weights and the covariates."""
-    return _linear(features, y, precision, which, with_weights=1.0)
+    return _exact(_linear(features, y, precision, which, with_weights=1.0), len(y))
 
 
-def gaussian(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+def gaussian(features: Features, y: Array, precision: Array, which: Indices, _start: Array | None) -> Fitted:
     """A Gaussian process around the affine member: Matern 5/2 on square roots, the likeliest of three lengths."""
-    mean = affine(features, y, precision, which)
+    mean = _linear(features, y, precision, which, with_weights=0.0)
     residual = y - mean(features, ALL)
     variance = np.where(precision > 0.0, 1.0 / np.maximum(precision, 1e-12), 1e6)
     best, likelihood = LENGTHS[1], -np.inf
@@ -80,16 +94,19 @@ def gaussian(features: Features, y: Array, precision: Array, which: Indices) -> 
         value = -0.5 * float((residual * solved * (precision > 0.0)).sum() + logdet.sum())
         if value > likelihood:
             best, likelihood, alpha = length, value, solved
-    return lambda at, chosen: (
-        mean(at, chosen) + AMPLITUDE**2 * alpha[chosen] @ matern(features.coordinates, at.coordinates, best)
+    return _exact(
+        lambda at, chosen: (
+            mean(at, chosen) + AMPLITUDE**2 * alpha[chosen] @ matern(features.coordinates, at.coordinates, best)
+        ),
+        len(y),
     )
 
 
-def anisotropic(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+def anisotropic(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
     """A process in the logarithm of the loss, every domain of its own length, around the affine member or constant."""
     covariates = features.covariates.shape[2]
     mean = affine if covariates else constant
-    base = mean(features, y, precision, which)
+    base = mean(features, y, precision, which, None).predict
     floor = y.min(1) - FLOOR
 
     def logs(values: Array, chosen: slice) -> Array:
@@ -97,9 +114,12 @@ def anisotropic(features: Features, y: Array, precision: Array, which: Indices) 
         return shifted
 
     left = logs(y, ALL) - logs(base(features, ALL), ALL)
-    fitted = processes.fit(features.weights, left, precision > 0.0, which)
-    return lambda at, chosen: (
-        np.exp(np.minimum(logs(base(at, chosen), chosen) + fitted(at.weights, chosen), 5.0)) + floor[chosen, None]
+    fitted, theta = processes.fit(features.weights, left, precision > 0.0, which, start)
+    return Fitted(
+        predict=lambda at, chosen: (
+            np.exp(np.minimum(logs(base(at, chosen), chosen) + fitted(at.weights, chosen), 5.0)) + floor[chosen, None]
+        ),
+        theta=theta,
     )
 
 
@@ -111,12 +131,20 @@ def matern(a: Array, b: Array, length: float) -> Array:
     return kernel
 
 
+def _exact(predict: Predicting, count: int) -> Fitted:
+    """A member that is solved in one step, from nowhere: no start helps it."""
+    return Fitted(predict=predict, theta=np.zeros((count, 0)))
+
+
 def _law(law: Law) -> Member:
-    def member(features: Features, y: Array, precision: Array, _which: Indices) -> Fitted:
-        theta = fit(law, features.weights, np.zeros_like(y), y, precision)
-        return lambda at, chosen: law.evaluate(
-            theta[chosen], at.weights, np.zeros((len(theta[chosen]), len(at.weights)))
-        )[0]
+    def member(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
+        theta = _likeliest(law, features.weights, np.zeros_like(y), y, precision, which, 0.0, start)
+        return Fitted(
+            predict=lambda at, chosen: law.evaluate(
+                theta[chosen], at.weights, np.zeros((len(theta[chosen]), len(at.weights)))
+            )[0],
+            theta=theta,
+        )
 
     return member
 
@@ -124,15 +152,31 @@ def _law(law: Law) -> Member:
 def _law_and_covariate(law: Law) -> Member:
     """The law, and a slope on the first covariate."""
 
-    def member(features: Features, y: Array, precision: Array, which: Indices) -> Fitted:
+    def member(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
         covariate, slope = features.covariates[which, :, 0], float(features.slopes[0])
-        theta = fit(law, features.weights, covariate, y, precision, slope=slope)
-        return lambda at, chosen: law.evaluate(theta[chosen], at.weights, at.covariates[which[chosen], :, 0])[0]
+        theta = _likeliest(law, features.weights, covariate, y, precision, which, slope, start)
+        return Fitted(
+            predict=lambda at, chosen: law.evaluate(theta[chosen], at.weights, at.covariates[which[chosen], :, 0])[0],
+            theta=theta,
+        )
 
     return member
 
 
-def _linear(features: Features, y: Array, precision: Array, which: Indices, *, with_weights: float) -> Fitted:
+def _likeliest(
+    law: Law, w: Array, z: Array, y: Array, precision: Array, which: Indices, slope: float, start: Array | None
+) -> Array:
+    """Return theta, `L x p`: first of every set with the most rows, from there of its other problems."""
+    wholes = processes.wholes(precision > 0.0, which)
+    begin = start if start is not None and start.shape == (len(wholes), len(law.prior(w.shape[1])[0])) else None
+    first = fit(law, w, z[wholes], y[wholes], precision[wholes], slope=slope, start=begin)
+    theta = first[which]
+    others = np.setdiff1d(np.arange(len(y)), wholes)
+    theta[others] = fit(law, w, z[others], y[others], precision[others], slope=slope, start=theta[others])
+    return theta
+
+
+def _linear(features: Features, y: Array, precision: Array, which: Indices, *, with_weights: float) -> Predicting:
     d, k = features.weights.shape[1], features.covariates.shape[2]
     columns = d if with_weights else 0
     mean = np.concatenate([[0.0], features.slopes, np.zeros(columns)])

@@ -18,38 +18,43 @@ Indices = NDArray[np.intp]
 EXPONENT = 0.35  # this and the priors by cross-validation on training rows of the RegMix tables
 ROWS = 96  # from which theta is fitted; the posterior takes all
 STEPS = 30
-FEW_STEPS = 6  # for a fold, from what fits all rows
+MANY = 96  # rows, from which theta hardly remembers a single one: folds take that of all
+FOLD_STEPS = 15  # for a fold of fewer
 START = -1.5  # of t; its prior mean is a flat place, from which no step leads away
 JITTER = 1e-5
-HIDDEN = 1e6  # noise of rows that are held out
 
 
-def fit(weights: Array, y: Array, kept: NDArray[np.bool_], which: Indices) -> Callable[[Array, slice], Array]:
-    """Return the posterior mean of any mixtures' values for some of the problems.
+def fit(
+    weights: Array, y: Array, kept: NDArray[np.bool_], which: Indices, start: Array | None = None
+) -> tuple[Callable[[Array, slice], Array], Array]:
+    """Return the posterior mean of any mixtures' values for some of the problems, and theta, `L x (d + 2)`.
 
-    weights: `n x d`; y: `L x n`, about 0; kept: `L x n`, False where a row is held out.
+    weights: `n x d`; y: `L x n`, about 0; kept: `L x n`, False where a row is held out; start: `m x (d + 2)`, theta of
+    every set to begin from. With few rows a fold has its own theta, from where no row has been seen: one that begins
+    from the fit of all rows and stops early remembers those held out.
     """
     points = weights**EXPONENT
     few = np.random.default_rng(0).permutation(len(points))[:ROWS]
     theta = np.zeros((len(y), points.shape[1] + 2))
     solved = np.zeros_like(y)
     widths = np.zeros(len(y))
-    for one in np.unique(which):
-        problems = np.flatnonzero(which == one)
-        whole = problems[int(kept[problems].sum(1).argmax())]
+    for one, whole in enumerate(wholes(kept, which)):
         known = few[kept[whole, few]]
         width = max(float(y[whole, known].std()), 1e-6)
-        start = _likeliest(points[known], y[whole, known] / width, _start(points.shape[1]), STEPS)
-        for place in problems:
-            seen = few[kept[place, few]]
-            theta[place] = start
-            if place != whole and len(seen) < len(known):
-                theta[place] = _likeliest(points[seen], y[place, seen] / width, start, FEW_STEPS)
-            diagonal = np.where(kept[place], np.exp(2.0 * theta[place, 1]) + JITTER, HIDDEN)
-            solved[place] = np.linalg.solve(
-                _covariance(theta[place], points, points) + np.diag(diagonal), y[place] / width
-            )
-        widths[problems] = width
+        cold = _start(points.shape[1])
+        begin = start[one] if start is not None and start.shape == (int(which.max()) + 1, len(cold)) else cold
+        found = _likeliest(points[known], y[whole, known] / width, begin, STEPS)
+        problems = np.flatnonzero(which == one)
+        theta[problems] = found
+        if len(known) < MANY:
+            for place in problems[problems != whole]:
+                seen = few[kept[place, few]]
+                theta[place] = _likeliest(points[seen], y[place, seen] / width, cold, FOLD_STEPS)
+                solved[place] = _solved(theta[place], points, y[place] / width, kept[place])
+            solved[whole] = _solved(found, points, y[whole] / width, kept[whole])
+        else:
+            solved[problems] = _solved_alike(found, points, y[problems] / width, kept[problems])
+        widths[which == one] = width
 
     def predict(at: Array, chosen: slice) -> Array:
         moved = at**EXPONENT
@@ -58,7 +63,38 @@ def fit(weights: Array, y: Array, kept: NDArray[np.bool_], which: Indices) -> Ca
         scaled: Array = values * widths[chosen, None]
         return scaled
 
-    return predict
+    return predict, theta
+
+
+def _solved(theta: Array, points: Array, y: Array, kept: NDArray[np.bool_]) -> Array:
+    """Return what the rows kept weigh in predictions, `n`; 0 for the others."""
+    seen = points[kept]
+    covariance = _covariance(theta, seen, seen)
+    np.einsum("nn->n", covariance)[...] += np.exp(2.0 * theta[1]) + JITTER
+    weights = np.zeros(len(y))
+    weights[kept] = np.linalg.solve(covariance, y[kept])
+    return weights
+
+
+def _solved_alike(theta: Array, points: Array, y: Array, kept: NDArray[np.bool_]) -> Array:
+    """Return the same of problems that share theta and differ in what they hold out, `L x n`, from one inverse."""
+    covariance = _covariance(theta, points, points)
+    np.einsum("nn->n", covariance)[...] += np.exp(2.0 * theta[1]) + JITTER
+    inverse = np.linalg.inv(covariance)
+    weights = y @ inverse
+    for place, rows in enumerate(kept):
+        if not rows.all():
+            block = inverse[:, ~rows]
+            weights[place] -= block @ np.linalg.solve(block[~rows], weights[place, ~rows])
+            weights[place, ~rows] = 0.0
+    return weights
+
+
+def wholes(kept: NDArray[np.bool_], which: Indices) -> Indices:
+    """Return the problem of every set that keeps the most rows, `m`; sets are numbered from 0."""
+    counts = kept.sum(1)
+    problems = [np.flatnonzero(which == one) for one in range(int(which.max()) + 1)]
+    return np.array([places[int(counts[places].argmax())] for places in problems], dtype=np.intp)
 
 
 def prior(d: int) -> tuple[Array, Array]:

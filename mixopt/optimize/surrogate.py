@@ -8,13 +8,13 @@ misfit of laws; rungs are joined as f_r = b_r f_(r-1) + delta_r (Kennedy and O'H
 Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R rungs, M members.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.evidence import Evidence
+from mixopt.evidence import Evidence, LastFit
 from mixopt.objective import Objective
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.laws import LAWS
@@ -51,7 +51,8 @@ class Scale:
 class RungFit:
     """The model of one rung.
 
-    members: names, and their `shares` in the stack of every set, `M x m`; fitted: each on all rows.
+    members: names, and their `shares` in the stack of every set, `M x m`; fitted: each on all rows; parameters: of
+    each, `m x p`, from which the next fit starts.
     scale: as rows were standardised.
     residual: out-of-fold residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
     noise_sd: of the objective, seed to seed. amplitude, length: of the residual process; slope: b_r of the rung below.
@@ -65,6 +66,7 @@ class RungFit:
     members: tuple[str, ...]
     shares: Array
     fitted: tuple[OfRows, ...]
+    parameters: Mapping[str, Array]
     out_of_fold: Array
     rmse: Array
     noise_sd: float
@@ -119,24 +121,32 @@ class Surrogate:
         return np.array(losses) + mean[kept].reshape(len(self.rungs), -1), joint[np.ix_(kept, kept)]
 
     @property
+    def parameters(self) -> LastFit:
+        """What the members have found, rung by rung: the next evidence's `last_fit`."""
+        return {rung.name: rung.parameters for rung in self.rungs}
+
+    @property
     def fallbacks(self) -> tuple[str, ...]:
         """Why simpler models stand in, a sentence each."""
         return tuple(rung.fallback for rung in self.rungs if rung.fallback is not None)
 
 
 def fit(evidence: Evidence, problem: Problem) -> Surrogate | None:
-    """Return the model of all rungs with observations, or None where there are none at all."""
+    """Return the model of all rungs with observations, or None where there are none at all.
+
+    It starts from the evidence's last fit where that knows the rung, the member and the sets.
+    """
     encoding = Encoding.of(evidence, problem)
     rungs: list[RungFit] = []
     for fidelity in problem.ladder:
         table = encoding.table(evidence, fidelity.name)
         if len(table.losses):
             below = Surrogate(encoding=encoding, objective=problem.objective, rungs=tuple(rungs))
-            rungs.append(_fit_rung(fidelity.name, table, below))
+            rungs.append(_fit_rung(fidelity.name, table, below, (evidence.last_fit or {}).get(fidelity.name, {})))
     return Surrogate(encoding=encoding, objective=problem.objective, rungs=tuple(rungs)) if rungs else None
 
 
-def _fit_rung(name: str, table: Table, below: Surrogate) -> RungFit:
+def _fit_rung(name: str, table: Table, below: Surrogate, start: Mapping[str, Array]) -> RungFit:
     lower = below.sets(table.inputs)[-1] if below.rungs else None
     values = below.objective.of_array(table.losses, below.encoding.sets)
     scale = _scale(table, values, lower, below.rungs[-1].scale if below.rungs else None)
@@ -144,7 +154,7 @@ def _fit_rung(name: str, table: Table, below: Surrogate) -> RungFit:
     y = ((table.losses - scale.center) / scale.width).T
     precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2))
     names = _applicable(table.distinct, features.covariates.shape[2])
-    fitted, held_out = _fit_members(names, features, y, precision, table.groups)
+    fitted, held_out, parameters = _fit_members(names, features, y, precision, table.groups, start)
     shares = stack_weights(held_out, y, precision, _importance(below))
     at_rows = np.stack([member(features) for member in fitted])
     losses = combined(shares, at_rows) * scale.width + scale.center
@@ -160,6 +170,7 @@ def _fit_rung(name: str, table: Table, below: Surrogate) -> RungFit:
         members=names,
         shares=shares,
         fitted=fitted,
+        parameters=parameters,
         out_of_fold=missed,
         rmse=_rmse(unseen - table.losses, scale),
         noise_sd=noise,
@@ -224,11 +235,12 @@ def _applicable(distinct: int, covariates: int) -> tuple[str, ...]:
 
 
 def _fit_members(
-    names: Sequence[str], features: Features, y: Array, precision: Array, groups: Indices
-) -> tuple[tuple[OfRows, ...], Array]:
-    """Return every member fitted to all rows, and its predictions of rows from fits without their mixture, `M x m x n`.
+    names: Sequence[str], features: Features, y: Array, precision: Array, groups: Indices, start: Mapping[str, Array]
+) -> tuple[tuple[OfRows, ...], Array, Mapping[str, Array]]:
+    """Return every member fitted to all rows, what it predicts of rows that its fit has not seen, and its parameters.
 
-    One batch of problems: every fold held out of every set, and last every set with nothing held out.
+    Predictions are `M x m x n`, from fits without the row's mixture; parameters `m x p` each. One batch of problems:
+    every fold held out of every set, and last every set with nothing held out.
     """
     held, m = folds(groups), len(y)
     count = int(held.max()) + 1
@@ -237,16 +249,18 @@ def _fit_members(
     counted = precision[which] * kept
     if count < 2:  # one mixture: nothing to hold out; the prior slopes predict it
         counted[:m] = 1e-6 * precision
-    members = [MEMBERS[name].member(features, y[which], counted, which) for name in names]
+    members = [MEMBERS[name].member(features, y[which], counted, which, start.get(name)) for name in names]
     result = np.empty((len(names), m, y.shape[1]))
     for k, member in enumerate(members):
-        cube = member(features, slice(0, count * m)).reshape(count, m, -1)
-        result[k] = cube[held, :, np.arange(y.shape[1])].T
-    return tuple(_of_rows(member, last) for member in members), result
+        for fold in range(count):
+            unseen = np.flatnonzero(held == fold)
+            result[k][:, unseen] = member.predict(features.rows(unseen), slice(fold * m, (fold + 1) * m))
+    parameters = {name: member.theta[last] for name, member in zip(names, members, strict=True)}
+    return tuple(_of_rows(member, last) for member in members), result, parameters
 
 
 def _of_rows(member: Fitted, chosen: slice) -> OfRows:
-    return lambda at: member(at, chosen)
+    return lambda at: member.predict(at, chosen)
 
 
 def _importance(below: Surrogate) -> Array:

@@ -29,7 +29,7 @@ def test_two_domains_of_eight_are_found_from_forty_rows() -> None:
     rows = rng.dirichlet(np.ones(8), 240)
     true = -np.log(0.02 + rows[:, 0]) - 0.5 * np.log(0.05 + rows[:, 3])
     y = (true - true[:40].mean())[None, :40]
-    predict = processes.fit(rows[:40], y, np.full((1, 40), True), np.zeros(1, dtype=np.intp))
+    predict, _ = processes.fit(rows[:40], y, np.full((1, 40), True), np.zeros(1, dtype=np.intp))
     errors = predict(rows[40:], slice(None))[0] + true[:40].mean() - true[40:]
     assert np.sqrt(np.mean(errors**2)) < 0.2 * true.std()
 
@@ -41,7 +41,7 @@ def test_rows_held_out_do_not_matter() -> None:
     kept = np.stack([np.arange(24) < 18, np.full(24, True)])
     spoiled = np.where(kept[0], y[0], y[0] + 0.5)
     first, second = (
-        processes.fit(rows, np.stack([held, y[1]]), kept, np.zeros(2, dtype=np.intp))(rows, slice(0, 1))
+        processes.fit(rows, np.stack([held, y[1]]), kept, np.zeros(2, dtype=np.intp))[0](rows, slice(0, 1))
         for held in (y[0], spoiled)
     )
     assert first == pytest.approx(second, abs=1e-3)

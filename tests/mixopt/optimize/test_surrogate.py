@@ -49,6 +49,39 @@ def test_standard_deviations_are_of_the_size_of_the_errors(bench: Bench) -> None
     assert 0.2 < np.mean(ratios) < 1.5
 
 
+def test_a_fit_that_starts_from_the_last_one_is_the_same_fit(bench: Bench) -> None:
+    world = bench()
+    evidence = world.evidence(cheap=24, top=8)
+    rows = evidence.history.observations
+    before = surrogate.fit(Evidence(history=History(observations=rows[:-4])), world.problem)
+    cold = surrogate.fit(evidence, world.problem)
+    assert before is not None
+    assert cold is not None
+    started = replace(evidence, last_fit=before.parameters)
+    warm, again = (surrogate.fit(started, world.problem) for _ in range(2))
+    assert warm is not None
+    assert again is not None
+    inputs = cold.encoding.inputs(np.random.default_rng(9).dirichlet(np.ones(7), 200))
+    expected, found = cold.means(inputs), warm.means(inputs)
+    assert (again.means(inputs) == found).all()
+    assert np.abs(found - expected).max() < 0.1 * expected.std()
+
+
+def test_a_last_fit_of_other_sets_is_no_start(bench: Bench) -> None:
+    world, other = bench(), bench(d=5)
+    evidence = world.evidence(cheap=12, top=0)
+    cold, strange = (
+        surrogate.fit(evidence, world.problem),
+        surrogate.fit(other.evidence(cheap=12, top=0), other.problem),
+    )
+    assert cold is not None
+    assert strange is not None
+    warm = surrogate.fit(replace(evidence, last_fit=strange.parameters), world.problem)
+    assert warm is not None
+    inputs = cold.encoding.inputs(np.eye(7))
+    assert (warm.means(inputs) == cold.means(inputs)).all()
+
+
 def test_noise_is_found_from_replicates(bench: Bench) -> None:
     world = bench(noise=0.03)
     rows = [world.observe(i, world.problem.natural, "small", i) for i in range(40)]
