@@ -110,6 +110,16 @@ class Decoder(nn.Module):
             self.router_state.copy_(moved)
             self.chosen.zero_()
 
+    def choices(self, tokens_BT: Tensor) -> Tensor:
+        """Return how many of the tokens go to each expert and, last, how many there are, `L x (experts + 1)`."""
+        kept = self.chosen.clone()
+        self.chosen.zero_()
+        with torch.enable_grad():
+            self.logits_and_penalty(tokens_BT)
+        found = self.chosen.clone()
+        self.chosen.copy_(kept)
+        return found
+
     def _embed(self, tokens_BT: Tensor) -> Tensor:
         lags = self.config.lags
         padded = pad(tokens_BT, (lags, 0), value=self.end_of_document)

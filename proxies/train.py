@@ -23,6 +23,7 @@ from proxies.mixing import Batches, Stage, slice_domains
 from proxies.model import Decoder
 from proxies.optimizers import OPTIMIZERS, learning_rate
 from proxies.training import Progress, Report, Training
+from proxies.usage import expert_usage, usage_tokens
 
 CURVE_POINTS = 20
 LATE_FRACTION = 0.5  # worse than guessing blindly after half of the training, a loss will not come down; a guess
@@ -66,6 +67,8 @@ def train(
     measured = NOTHING if diverged else measure(model, corpus, part=part, gold=gold)
     if not all(math.isfinite(loss) for loss in measured.losses.values()):
         measured, diverged = replace(NOTHING, tokens=measured.tokens), True
+    used = {"expert_usage": expert_usage(model, corpus.domains)} if config.experts and not diverged else {}
+    read = measured.tokens + (usage_tokens(model, corpus.domains) if used else 0)
     return Training(
         losses=measured.losses,
         accuracies=measured.accuracies,
@@ -74,7 +77,7 @@ def train(
         epochs=batches.epochs(),
         tokens=done,
         flops=config.flops_per_token(corpus.vocabulary) * done
-        + config.forward_flops_per_token(corpus.vocabulary) * measured.tokens,
+        + config.forward_flops_per_token(corpus.vocabulary) * read,
         elapsed_s=time.perf_counter() - started,
         diverged=diverged,
         details={
@@ -83,6 +86,7 @@ def train(
             "threads": torch.get_num_threads(),
             "parameters": config.total_parameters(corpus.vocabulary),
             "tokens_per_s": done / trained_s,
+            **used,
         },
     )
 

@@ -21,7 +21,7 @@ class Training:
 
     curve: (tokens, mean training loss since the last point, nats per token), about 20 points. epochs: passes over each
     domain's tokens, as sliced. tokens: trained on, whole steps. flops: nominal, training and evaluation.
-    details: precision, device, threads, parameters, tokens_per_s.
+    details: precision, device, threads, parameters, tokens_per_s; of a routed proxy, expert_usage by domain (`L x E`).
     """
 
     losses: Mapping[str, float]

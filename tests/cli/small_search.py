@@ -23,10 +23,10 @@ objective:
 ladder:
   - name: small
     tokens: 4_096
-    proxy: {{layers: 1, width: 16, heads: 1, sequence_tokens: 64, batch_sequences: 4}}
+    proxy: {{layers: 1, width: 16, heads: 1, sequence_tokens: 64, batch_sequences: 4{routed}}}
   - name: large
     tokens: 8_192
-    proxy: {{layers: 1, width: 32, heads: 1, sequence_tokens: 64, batch_sequences: 4}}
+    proxy: {{layers: 1, width: 32, heads: 1, sequence_tokens: 64, batch_sequences: 4{routed}}}
 experts: {{rung: small}}
 strategy: {{name: bayesian, natural_seeds: 2, spread: 3}}
 budget_flops: {budget}
@@ -35,8 +35,13 @@ workers: {{kind: {workers}, slots: {slots}}}
 """
 
 
-def write_search(folder: Path, *, workers: str = "local", slots: int = 2, budget: float = 2.6e10) -> Path:
-    """Write the text and the file of a search into `folder`, and return the file's path."""
+def write_search(
+    folder: Path, *, workers: str = "local", slots: int = 2, budget: float = 2.6e10, routed: str = ""
+) -> Path:
+    """Write the text and the file of a search into `folder`, and return the file's path.
+
+    routed: further settings of its proxies, as `, experts: 4`.
+    """
     rng = random.Random(0)
     for name, words in WORDS.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -44,5 +49,5 @@ def write_search(folder: Path, *, workers: str = "local", slots: int = 2, budget
             text = " ".join(rng.choice(words) for _ in range(80))
             (folder / name / f"{document}.txt").write_text(text, encoding="utf-8")
     path = folder / "small.yaml"
-    path.write_text(SEARCH.format(workers=workers, slots=slots, budget=budget), encoding="utf-8")
+    path.write_text(SEARCH.format(workers=workers, slots=slots, budget=budget, routed=routed), encoding="utf-8")
     return path

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mixopt.cli import main
 from mixopt.cli.app import app
+from store import Store
 from tests.cli.small_search import write_search
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -177,6 +179,25 @@ def test_a_simulated_search_runs_lists_shows_and_exports(
     assert sum(domain["weight"] for domain in domains) == pytest.approx(1.0)
     assert call("export", "simulated", "--store", store, "--to", "megatronn", monkeypatch=monkeypatch) == 1
     assert "megatron" in capsys.readouterr().err
+
+
+def test_a_search_with_routed_proxies_and_routed_data_experts_runs_to_its_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = yaml.safe_load((CONFIGS / "moe.yaml").read_text(encoding="utf-8"))
+    assert all(rung["proxy"]["experts"] > rung["proxy"]["top_k"] for rung in shipped["ladder"])
+    config = write_search(tmp_path, routed=", experts: 4, top_k: 2")
+    store = tmp_path / "s.db"
+    assert call("run", str(config), "--store", str(store), monkeypatch=monkeypatch) == 0
+    assert call("show", "small", "--store", str(store), monkeypatch=monkeypatch) == 0
+    assert "Proof" in capsys.readouterr().out
+    with Store(store, read_only=True) as opened:
+        trials = opened.trials(opened.searches()[0].id)
+        details = [opened.run(trial.run_hash).details for trial in trials if trial.state == "completed"]
+    assert {trial.purpose for trial in trials} >= {"expert", "search", "proof"}
+    for usage in (each["expert_usage"] for each in details):
+        assert set(usage) == {"letters", "numbers", "animals"}
+        assert all(sum(layer) == pytest.approx(1.0) for layers in usage.values() for layer in layers)
 
 
 def test_every_command_has_help_and_an_example() -> None:
