@@ -7,7 +7,7 @@ import pytest
 
 from mixopt.errors import ReplayError
 from mixopt.optimize.encoding import Array
-from mixopt.replay.bayesian import BayesianPlayer, cheap_allowance
+from mixopt.replay.bayesian import BayesianPlayer
 from mixopt.replay.players import PLAYERS, Player, observed
 from mixopt.replay.pool import Pool, Position, Seller, draw_tops
 from mixopt.replay.search import SearchPlan, play, replay_search
@@ -161,14 +161,12 @@ def test_a_strategy_that_the_table_cannot_serve_says_so_and_is_left_out() -> Non
     assert "available/" in report.left_out["natural"]
 
 
-def test_bayesian_leaves_the_top_rung_its_share() -> None:
-    pool = seller_of(TABLE).pool
-    assert cheap_allowance(pool, 1.0) == 1.0  # no whole trial in seven tenths
-    assert cheap_allowance(pool, 5.0) == pytest.approx(2.0)
-    end = play(BayesianPlayer(), seller_of(TABLE), budget=5.0, seed=(0,))
-    rungs = seller_of(TABLE).pool.rungs[list(end.bought)]
-    assert (rungs == 1).sum() >= 3
+def test_bayesian_opens_at_the_cheapest_rung_and_ends_at_the_top() -> None:
+    seller = seller_of(TABLE)
+    rungs = seller.pool.rungs[list(play(BayesianPlayer(), seller, budget=5.0, seed=(0,)).bought)]
     assert list(rungs[:16]) == [0] * 16
+    assert (rungs == 1).sum() >= 2
+    assert rungs[-1] == 1
 
 
 def test_a_budget_beyond_all_rows_buys_them_all_and_ends() -> None:
@@ -180,7 +178,7 @@ def test_bayesian_ships_better_rows_than_a_blind_choice_on_cheap_runs_alone() ->
     asked = plan(TABLE, costs=(0.3,), pool=None, draws=2)
     scores = {s.strategy: s for s in replay_search(asked, {n: PLAYERS[n] for n in ("bayesian", "random")}).scores}
     assert scores["bayesian"].regret.value < 0.25 * scores["random"].regret.value
-    assert scores["bayesian"].spent.value <= 0.3
+    assert scores["bayesian"].spent.value <= 0.3 * (1.0 + 1e-9)
 
 
 def test_a_single_fidelity_is_searched_too() -> None:
@@ -211,10 +209,9 @@ def test_searches_that_cannot_be_replayed_are_refused(wishes: dict[str, object])
         replay_search(plan(TABLE, **wishes), {"random": PLAYERS["random"]})
 
 
-@pytest.mark.parametrize("name", ["bayesian", "regmix"])
-def test_processes_play_what_one_would(name: str) -> None:
-    asked = plan(FEW, costs=(0.12,), draws=2, pool=4)
-    one, two = (replay_search(asked, {name: PLAYERS[name]}, jobs=jobs) for jobs in (1, 2))
+def test_processes_play_what_one_would() -> None:
+    asked, players = plan(FEW, costs=(0.12,), draws=2, pool=4), {name: PLAYERS[name] for name in ("bayesian", "regmix")}
+    one, two = (replay_search(asked, players, jobs=jobs) for jobs in (1, 2))
     assert one == two
 
 
