@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
-from mixopt.config_wording import WRONG, path_of, shown, unknown, wording
+from mixopt.command import Command
+from mixopt.config_command import check_command, check_rung, command_of
+from mixopt.config_wording import WRONG, path_of, shown, unknown, wording, wrong
 from mixopt.errors import ConfigError, EmptySpace
 from mixopt.fidelity import EXPERT_FIDELITY, Fidelity, Ladder, Target
 from mixopt.located_yaml import read_yaml
@@ -35,7 +37,6 @@ from mixopt.sections import (
     unless_false,
 )
 from mixopt.space import LinearConstraint, SearchSpace
-from proxies.config import ProxyConfig, trial_flops
 from proxies.corpus_config import CorpusConfig
 from proxies.errors import ProxyError, SourceError
 
@@ -96,12 +97,24 @@ class SearchConfig(Section):
         return None if section is None else Target(parameters=section.parameters, tokens=section.tokens)
 
     @property
+    def command(self) -> Command | None:
+        """The user's own trainer, None where mixopt's trains."""
+        if self.workers.command is None:
+            return None
+        return command_of(self.workers, self.rungs)
+
+    @property
+    def has_own_text(self) -> bool:
+        """Whether mixopt prepares the text: a simulated search has none, and a command brings its own."""
+        return self.simulated is None and self.workers.command is None
+
+    @property
     def sets(self) -> tuple[str, ...]:
         """Every evaluation set, whether or not the objective counts it: of losses, then of errors (`error/<set>`)."""
         if self.simulated is not None:
             return self.simulated.sets
         asked = [name for name, each in self.evaluation.items() if (each.source or {}).get("choices") is not None]
-        return (*self.evaluation, *(ERROR + name for name in asked))
+        return (*map(set_minimized, self.evaluation), *(ERROR + name for name in asked))
 
     @property
     def tokens(self) -> int:
@@ -174,102 +187,133 @@ class SearchConfig(Section):
             weight=section.weight,
         )
 
+    @property
+    def _kind(self) -> str:
+        return "simulated" if self.simulated is not None else "a command's"
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_domains()
         self._check_evaluation()
         self._check_objective()
+        self._check_rungs()
         self._check_ladder()
         self._check_proof()
         self._check_space()
-        if self.simulated is None:
+        if self.workers.command is not None:
+            if self.simulated is not None or self.workers.kind == "simulated":
+                message = "a simulated search trains nothing; remove the command, or `simulated`"
+                raise wrong(("workers", "command"), message)
+            available = {section.name: section.available_tokens or 0 for section in self.domains}
+            check_command(self.workers, self.rungs, search=self.name, available_tokens=available)
+        if self.has_own_text:
             self._check_corpus()
         return self
 
     def _check_domains(self) -> None:
         for i, section in enumerate(self.domains):
             if section.name in [earlier.name for earlier in self.domains[:i]]:
-                raise _wrong(("domains", i, "name"), f"domain {section.name!r} is there twice; rename one")
-            if self.simulated is None and section.source is None:
-                raise _wrong(("domains", i), f"domain {section.name!r} has no source; say where its text comes from")
-            if self.simulated is not None and section.available_tokens is None:
-                raise _wrong(("domains", i), f"simulated domain {section.name!r} needs available_tokens; state them")
+                raise wrong(("domains", i, "name"), f"domain {section.name!r} is there twice; rename one")
+            if self.has_own_text and section.source is None:
+                raise wrong(("domains", i), f"domain {section.name!r} has no source; say where its text comes from")
+            if not self.has_own_text and section.available_tokens is None:
+                raise wrong(("domains", i), f"{self._kind} domain {section.name!r} needs available_tokens; state them")
+            if self.workers.command is not None and section.source is not None:
+                message = (
+                    f"domain {section.name!r} has a source, but a command reads its own text; say where in `paths`"
+                )
+                raise wrong(("domains", i, "source"), message)
             _check_name(("domains", i, "name"), "domain", section.name)
             try:
                 self._domain(section, {})
             except ConfigError as error:
-                raise _wrong(("domains", i), str(error)) from None
+                raise wrong(("domains", i), str(error)) from None
 
     def _check_evaluation(self) -> None:
         if self.workers.kind == "simulated" and self.simulated is None:
-            raise _wrong(("workers", "kind"), "simulated workers need a section `simulated`; add it, or use ray")
+            raise wrong(("workers", "kind"), "simulated workers need a section `simulated`; add it, or use ray")
         if not self.sets:
             where, what = (
                 ("simulated", "`sets`, a list of names") if self.simulated is not None else ("evaluation", "a set")
             )
-            raise _wrong((where,), f"nothing to evaluate on; {where} needs {what}")
+            raise wrong((where,), f"nothing to evaluate on; {where} needs {what}")
         for i, name in enumerate(self.evaluation if self.simulated is None else self.sets):
             path = ("evaluation", name) if self.simulated is None else ("simulated", "sets", i)
-            _check_name(path, "evaluation set", name)
+            has_accuracies = self.workers.command is not None
+            _check_name(path, "evaluation set", set_minimized(name).removeprefix(ERROR) if has_accuracies else name)
             if name == RESERVED_SET:
                 message = f"{name!r} is what predictions of the objective are called; name the set otherwise"
-                raise _wrong(path, message)
+                raise wrong(path, message)
         names = [section.name for section in self.domains]
         for name in {} if self.simulated is None else self.simulated.limits:
             if name not in names:
-                raise _wrong(("simulated", "limits", name), unknown("domain", name, names))
+                raise wrong(("simulated", "limits", name), unknown("domain", name, names))
+        if self.workers.command is not None:
+            return
         for name, section in self.evaluation.items():
             if (section.domain is None) == (section.source is None):
-                raise _wrong(
+                raise wrong(
                     ("evaluation", name), f"evaluation set {name!r} needs either a domain or a source; give one"
                 )
             if section.domain is not None and section.domain not in names:
-                raise _wrong(("evaluation", name, "domain"), unknown("domain", section.domain, names))
+                raise wrong(("evaluation", name, "domain"), unknown("domain", section.domain, names))
 
     def _check_objective(self) -> None:
         section = self.objective_section
         named, other = ("sets", "weights") if section.kind == "worst" else ("weights", "sets")
         if getattr(section, other) or not getattr(section, named):
             message = f"an objective of kind {section.kind!r} needs {named!r} and no {other!r}"
-            raise _wrong(("objective",), message)
+            raise wrong(("objective",), message)
         self._check_sets(("objective", named), getattr(section, named))
         if section.no_worse_than_natural is not None:
             self._check_sets(("objective", "no_worse_than_natural", "sets"), section.no_worse_than_natural.sets)
         try:
             self.objective.array(self.sets)
         except ConfigError as error:
-            raise _wrong(("objective", named), str(error)) from None
+            raise wrong(("objective", named), str(error)) from None
 
     def _check_sets(self, path: tuple[str, ...], names: Iterable[str]) -> None:
         """Refuse an evaluation set that is named at `path`, a list or a mapping by name, and that there is none of."""
         for place, name in enumerate(names):
             if set_minimized(name) not in self.sets:
                 at = (*path, place if path[-1] == "sets" else name)
-                raise _wrong(at, unknown("evaluation set", name, [shown_set(known) for known in self.sets]))
+                raise wrong(at, unknown("evaluation set", name, [shown_set(known) for known in self.sets]))
 
-    def _check_ladder(self) -> None:
+    def _check_rungs(self) -> None:
         for i, rung in enumerate(self.rungs):
-            step = ProxyConfig.from_plain(rung.proxy).batch_tokens
+            if self.workers.command is not None:
+                check_rung(("ladder", i), rung)
+                continue
+            if rung.proxy is None:
+                raise wrong(("ladder", i, "proxy"), "key 'proxy' is missing; add it")
+            for key in ("parameters", "cost_flops", "steps", "values"):
+                if getattr(rung, key):
+                    raise wrong(
+                        ("ladder", i, key), f"{key!r} is for a command; a proxy is counted by mixopt: remove it"
+                    )
+            step = rung.model.batch_tokens
             if rung.tokens < step:
                 message = f"{rung.tokens} tokens are less than one batch of rung {rung.name!r}, {step}; give more"
-                raise _wrong(("ladder", i, "tokens"), message)
+                raise wrong(("ladder", i, "tokens"), message)
+
+    def _check_ladder(self) -> None:
         vocabulary = self.corpus.tokenizer.get("vocabulary", NOMINAL_VOCABULARY)
         nominal = 256 if self.corpus.tokenizer.get("kind") == "bytes" else vocabulary
         try:
             self.ladder(nominal if isinstance(nominal, int) else NOMINAL_VOCABULARY, 0)
         except ConfigError as error:
-            raise _wrong(("ladder",), str(error)) from None
+            raise wrong(("ladder",), str(error)) from None
         names = [rung.name for rung in self.rungs]
         if EXPERT_FIDELITY in names:
             path = ("ladder", names.index(EXPERT_FIDELITY), "name")
-            raise _wrong(path, f"{EXPERT_FIDELITY!r} is what data experts are called; name the rung otherwise")
+            raise wrong(path, f"{EXPERT_FIDELITY!r} is what data experts are called; name the rung otherwise")
         if self.experts is not None and self.experts.rung not in names:
-            raise _wrong(("experts", "rung"), unknown("rung", self.experts.rung, names))
+            raise wrong(("experts", "rung"), unknown("rung", self.experts.rung, names))
 
     def _check_proof(self) -> None:
         if self.proof is not None and not self.proof.mixtures:
             message = "a proof without mixtures proves nothing; name some, or say `proof: false`"
-            raise _wrong(("proof", "mixtures"), message)
+            raise wrong(("proof", "mixtures"), message)
 
     def _check_corpus(self) -> None:
         """Let the corpus judge every domain, every evaluation set and the tokenizer; nothing is looked up yet."""
@@ -287,11 +331,11 @@ class SearchConfig(Section):
             try:
                 LinearConstraint.parse(text, names)
             except ConfigError as error:
-                raise _wrong(("constraints", i), str(error)) from None
+                raise wrong(("constraints", i), str(error)) from None
         try:
             self.space()
         except EmptySpace as error:
-            raise _wrong((), str(error), kind="empty") from None
+            raise wrong((), str(error), kind="empty") from None
 
 
 def load(path: Path | str) -> SearchConfig:
@@ -322,13 +366,10 @@ def objective_of(resolved: Mapping[str, object]) -> Objective:
 
 
 def _fidelity(rung: RungSection, vocabulary: int, evaluation_tokens: int) -> Fidelity:
-    proxy = ProxyConfig.from_plain(rung.proxy)
-    return Fidelity(
-        name=rung.name,
-        tokens=rung.tokens,
-        parameters=proxy.active_parameters(vocabulary),
-        cost_flops=trial_flops(proxy, tokens=rung.tokens, vocabulary=vocabulary, evaluation_tokens=evaluation_tokens),
-    )
+    parameters = rung.parameters if rung.proxy is None else rung.model.active_parameters(vocabulary)
+    assert parameters is not None
+    cost_flops = rung.trial_flops(tokens=rung.tokens, vocabulary=vocabulary, evaluation_tokens=evaluation_tokens)
+    return Fidelity(name=rung.name, tokens=rung.tokens, parameters=parameters, cost_flops=cost_flops)
 
 
 def _plain_domain(section: DomainSection) -> dict[str, object]:
@@ -343,7 +384,7 @@ def _check_name(path: tuple[str | int, ...], what: str, name: str) -> None:
     try:
         check_name(what, name)
     except ConfigError as error:
-        raise _wrong(path, str(error)) from None
+        raise wrong(path, str(error)) from None
 
 
 def _check_text(path: tuple[str | int, ...], plain: Mapping[str, object], *, root: Path) -> None:
@@ -351,16 +392,9 @@ def _check_text(path: tuple[str | int, ...], plain: Mapping[str, object], *, roo
     try:
         CorpusConfig.from_plain(plain, root=root)
     except SourceError as error:
-        raise _wrong((*path, "source"), str(error)) from None
+        raise wrong((*path, "source"), str(error)) from None
     except ProxyError as error:
-        raise _wrong(path, str(error)) from None
-
-
-def _wrong(
-    path: tuple[str | int, ...], message: str, *, kind: Literal["wrong", "empty"] = "wrong"
-) -> PydanticCustomError:
-    """Return what a check of our own raises inside of pydantic, which knows neither path nor class."""
-    return PydanticCustomError(WRONG, "{message}", {"path": path, "message": message, "kind": kind})
+        raise wrong(path, str(error)) from None
 
 
 def _error(error: ErrorDetails, message: str) -> ConfigError | EmptySpace:

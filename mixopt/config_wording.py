@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 WRONG = "mixopt"  # the type of the errors that config's own checks raise, with `path` and `message` in their context
 WRONG_PROXY = "proxy"  # and of those that a proxy's own check raises
@@ -33,6 +33,13 @@ def path_of(error: ErrorDetails) -> tuple[str | int, ...]:
         path: tuple[str | int, ...] = error["ctx"]["path"]
         return path
     return error["loc"]
+
+
+def wrong(
+    path: tuple[str | int, ...], message: str, *, kind: Literal["wrong", "empty"] = "wrong"
+) -> PydanticCustomError:
+    """Return what a check of our own raises inside of pydantic, which knows neither path nor class."""
+    return PydanticCustomError(WRONG, "{message}", {"path": path, "message": message, "kind": kind})
 
 
 def wording(error: ErrorDetails, model: type[BaseModel]) -> str:

@@ -215,9 +215,10 @@ def _run(search: Search, trial: Trial, content: Mapping[str, Any], vocabulary: i
 
 
 def _parameters(content: Mapping[str, Any], vocabulary: int | None) -> int | None:
-    if vocabulary is None or "proxy" not in content:
-        return None
-    return ProxyConfig.from_plain(content["proxy"]).active_parameters(vocabulary)
+    proxy: Mapping[str, Any] = content.get("proxy", {})
+    if "parameters" in proxy:  # of a command's model
+        return int(proxy["parameters"])
+    return None if vocabulary is None or not proxy else ProxyConfig.from_plain(proxy).active_parameters(vocabulary)
 
 
 def _vocabulary(search: Search) -> int | None:

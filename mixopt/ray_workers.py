@@ -16,7 +16,7 @@ import ray
 from ray import ObjectRefGenerator
 
 from mixopt.errors import WorkerError
-from mixopt.workers import Job, JobProgress, Outcome, run_job
+from mixopt.workers import Job, JobProgress, Outcome, Trainer
 from proxies.machine import prepare_process
 
 OBJECT_STORE_BYTES = 100 * 2**20  # outcomes are small: token data goes by path
@@ -26,10 +26,12 @@ init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, l
 class RayWorkers:
     """Tasks on a Ray cluster; a cluster of its own where `address` is "local".
 
-    cpus, gpus: what the dearest job occupies. slots: jobs at a time; None is as many as the cluster has room for.
+    trainer: what is done with a job. cpus, gpus: what the dearest job occupies. slots: jobs at a time; None is as many
+    as the cluster has room for.
     """
 
-    def __init__(self, *, address: str, slots: int | None, cpus: float, gpus: float) -> None:
+    def __init__(self, trainer: Trainer, *, address: str, slots: int | None, cpus: float, gpus: float) -> None:
+        self._trainer = trainer
         self._generators: dict[ObjectRefGenerator, Job] = {}
         connect(address, None if slots is None else ceil(slots * cpus))
         self.slots = slots or room(ray.cluster_resources(), cpus=cpus, gpus=gpus)
@@ -42,8 +44,8 @@ class RayWorkers:
             WorkerError: no node has the resources that the job's rung asks for (Ray would wait for ever).
         """
         check_resources(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        task = _train.options(num_cpus=job.cpus, num_gpus=job.gpus)
-        self._generators[task.remote(job)] = job
+        task = _train.options(num_cpus=job.cpus, num_gpus=job.gpus, resources=dict(job.resources))
+        self._generators[task.remote(self._trainer, job)] = job
 
     def cancel(self, key: int) -> None:
         """Stop the task of the job named `key`."""
@@ -131,13 +133,13 @@ def check_resources(job: Job, nodes: list[Mapping[str, float]]) -> None:
 
 
 @ray.remote(num_returns="streaming", max_retries=0)
-def _train(job: Job) -> Iterator[JobProgress | Outcome]:
-    """Train `job` in a thread of its own, so that its progress can be yielded while it runs; the outcome comes last."""
+def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome]:
+    """Train `job` in a thread of its own, so that its progress is yielded while it runs; the outcome comes last."""
     events: queue.SimpleQueue[JobProgress | Outcome] = queue.SimpleQueue()
 
     def work() -> None:
         prepare_process(threads=max(1, int(job.cpus)))
-        events.put(run_job(job, events.put))
+        events.put(trainer(job, events.put))
 
     threading.Thread(target=work, daemon=True).start()
     while True:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from mixopt.config_wording import WRONG_PROXY
-from proxies.config import ProxyConfig
+from proxies.config import ProxyConfig, trial_flops
 from proxies.errors import ProxyError
 from proxies.simulated import SimulatedLaw
 
@@ -132,13 +132,37 @@ class TargetSection(Section):
 
 
 class RungSection(Section):
-    """One rung of the ladder: a proxy, its tokens, and what one training occupies."""
+    """One rung of the ladder: what is trained on how many tokens, and what one training occupies.
+
+    What is trained is a `proxy` of mixopt's own, or for the user's own command its (active) `parameters`;
+    cost_flops: of one trial, None is 6 a parameter and token. steps: what {steps} stands for. values: further
+    placeholders of the command. resources: of Ray, beside CPUs and GPUs. timeout_s: a training that takes longer fails.
+    """
 
     name: str
     tokens: Count
-    proxy: Annotated[Plain, BeforeValidator(_proxy)]
+    proxy: Annotated[Plain | None, BeforeValidator(_proxy)] = None
+    parameters: Count | None = None
+    cost_flops: Positive | None = None
+    steps: Count | None = None
+    values: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float] = {}
     cpus: Positive = 1.0
     gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    resources: dict[str, Positive] = {}
+    timeout_s: Positive | None = None
+
+    @property
+    def model(self) -> ProxyConfig:
+        """The proxy of a rung that has one."""
+        assert self.proxy is not None
+        return ProxyConfig.from_plain(self.proxy)
+
+    def trial_flops(self, *, tokens: int, vocabulary: int, evaluation_tokens: int) -> float:
+        """Return the nominal cost of a trial on `tokens`; a command's is stated, or 6 FLOPs a parameter and token."""
+        if self.proxy is not None:
+            return trial_flops(self.model, tokens=tokens, vocabulary=vocabulary, evaluation_tokens=evaluation_tokens)
+        assert self.parameters is not None
+        return (self.cost_flops or 6.0 * self.parameters * self.tokens) * (tokens / self.tokens)
 
 
 class ExpertsSection(Section):
@@ -176,8 +200,17 @@ class SimulatedSection(Section):
 
 
 class WorkersSection(Section):
-    """Where proxies train; `slots` None is as many at a time as the place has room for."""
+    """Where proxies train, and with what; `slots` None is as many at a time as the place has room for.
+
+    command: the user's own trainer in place of mixopt's, as one text or word by word, with placeholders; shell: it is
+    handed to /bin/sh. environment: names of variables that it gets as `mixopt run` has them; their values are kept
+    nowhere. paths: where it keeps the text of every domain, as exporters take them.
+    """
 
     kind: Literal["ray", "local", "simulated"] = "ray"
     slots: Count | None = None
     address: str = "local"
+    command: str | tuple[str, ...] | None = None
+    shell: bool = False
+    environment: tuple[str, ...] = ()
+    paths: Plain = {}

@@ -86,6 +86,7 @@ class SimulatedWorkers:
     def _start(self) -> None:
         while self._queue and len(self._ends) < self.slots:
             job = self._queue.pop(0)
+            assert job.proxy is not None
             training = self._law.train(
                 ProxyConfig.from_plain(job.proxy),
                 job.recipe,

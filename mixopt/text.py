@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mixopt.config import SearchConfig
 from mixopt.sections import RungSection
-from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, CorpusConfig, prepare
 from proxies.evaluation_sets import PARTS as PARTS
 from proxies.mixing import slice_domains
@@ -68,12 +67,11 @@ def _slice_tokens(corpus: Corpus, rung: RungSection, config: SearchConfig) -> di
     """Return the tokens of every domain that a trial of `rung` may read."""
     domains = corpus.domains
     if config.target is not None:
-        proxy = ProxyConfig.from_plain(rung.proxy)
         domains = slice_domains(
             domains,
             proxy_tokens=rung.tokens,
             target_tokens=config.target.tokens,
-            sequence_tokens=proxy.sequence_tokens,
+            sequence_tokens=rung.model.sequence_tokens,
         )
     return {name: domain.tokens_count for name, domain in domains.items()}
 

@@ -22,21 +22,28 @@ class Job:
 
     `key` names the trial; `gold` is the folder for gold-token log-probabilities, None where nobody needs them.
     `target_tokens` cuts every domain to the share that `slice_tokens` (the rung's) are of them; None leaves it whole.
+    proxy: None where the user's own command trains. folder: for what this attempt leaves behind, logs for one.
+    checkpoint: a folder that all attempts at the training share. resources: of Ray, beside CPUs and GPUs.
+    timeout_s: a training that takes longer fails.
     """
 
     key: int
     recipe: PlainRecipe
-    proxy: Mapping[str, object]
+    proxy: Mapping[str, object] | None
     tokens: int
     seed: int
     corpus: str
     part: Part
     rung: str
     slice_tokens: int
+    folder: str
+    checkpoint: str
     target_tokens: int | None = None
     gold: str | None = None
     cpus: float = 1.0
     gpus: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,9 @@ class Outcome:
     elapsed_s: float = 0.0
     details: Mapping[str, object] = field(default_factory=dict)
     error: str | None = None
+
+
+Trainer = Callable[[Job, Callable[[JobProgress], None]], Outcome]  # reports on its way; never raises an Exception
 
 
 class Workers(Protocol):
@@ -100,8 +110,11 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
 
     def forward(progress: Progress) -> None:
         report(JobProgress(key=job.key, tokens=progress.tokens, loss=progress.loss))
+        if job.timeout_s is not None and time.perf_counter() - start > job.timeout_s:
+            raise TimeoutError(too_long(job))
 
     try:
+        assert job.proxy is not None, "only a command trains without a proxy"
         training = train(
             ProxyConfig.from_plain(job.proxy),
             open_corpus(Path(job.corpus)),
@@ -118,6 +131,11 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Outcome(key=job.key, state="failed", elapsed_s=time.perf_counter() - start, error=text)
     return outcome_of(job, training)
+
+
+def too_long(job: Job) -> str:
+    """Return in words that a training was ended for the time that it took."""
+    return f"the training took longer than the {job.timeout_s:g} s that `timeout_s` of rung {job.rung!r} allows"
 
 
 def outcome_of(job: Job, training: Training) -> Outcome:
@@ -142,7 +160,8 @@ class LocalWorkers:
 
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: Trainer = run_job) -> None:
+        self._trainer = trainer
         self._queue: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
@@ -161,7 +180,7 @@ class LocalWorkers:
 
     def _train(self, job: Job) -> Iterator[Outcome | JobProgress]:
         events: list[JobProgress] = []
-        outcome = run_job(job, events.append)
+        outcome = self._trainer(job, events.append)
         yield from events
         yield outcome
 

@@ -46,7 +46,7 @@ class GoldTokens:
             raise ProxyError(f"gold tokens need probabilities [d, T] and nats [T], got {shape} and {weights}")
 
     @classmethod
-    def from_logs(cls, logs_dT: Sequence[FloatArray], *, scored_bytes: int) -> "GoldTokens":
+    def from_logs(cls, logs_dT: Sequence[FloatArray], *, scored_bytes: float) -> "GoldTokens":
         """Return one set from natural log-probabilities, an array [T] an expert; losses in bits per byte."""
         if len({logs.shape for logs in logs_dT}) != 1:
             raise ProxyError(

@@ -24,10 +24,10 @@ def megatron(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
     blend = [(fixed(millionths), prefix) for prefix, millionths in _prefixes(export, paths).items()]
     flat = [word for pair in blend for word in pair]
     splits = json.dumps({"train": flat, "valid": None, "test": None}, indent=1) + "\n"
-    files = {f"{export.search}.megatron.json": splits}
-    if not any(len(prefix.split()) > 1 for _, prefix in blend):
-        files[f"{export.search}.megatron.args"] = "".join(f"{weight} {prefix}\n" for weight, prefix in blend)
-    return files | canonical(export, paths)
+    files = {f"{export.search}.megatron.json": splits} | canonical(export, paths)
+    if any(len(prefix.split()) > 1 for _, prefix in blend):
+        return files
+    return {f"{export.search}.megatron.args": "".join(f"{weight} {prefix}\n" for weight, prefix in blend)} | files
 
 
 def _prefixes(export: Export, paths: Mapping[str, object]) -> dict[str, int]:

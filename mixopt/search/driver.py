@@ -200,8 +200,8 @@ class Driver:
             if len(self._in_flight) >= self.workers.slots:
                 return
             if trial.state == "queued" and trial.id not in self._in_flight:
-                self.store.start(trial.id, worker=type(self.workers).__name__)
-                job = self.setting.job(trial)
+                attempt = self.store.start(trial.id, worker=type(self.workers).__name__)
+                job = self.setting.job(trial, attempt=attempt.number)
                 self._in_flight[trial.id] = (trial, job)
                 self.workers.submit(job)
 

@@ -49,7 +49,8 @@ def _without_ensemble(evidence: Evidence, setting: Setting) -> str | None:
         return None
     trained = [only_domain(o.mixture) for o in evidence.history.observations if max(o.mixture.values()) == 1.0]
     missing = [name for name in setting.names if name not in trained]
-    return f"no ensemble of experts: {f'none trained for {missing}' if missing else 'their gold-token files are gone'}"
+    files = "their gold-token files are gone, or were not written for every evaluation set"
+    return f"no ensemble of experts: {f'none trained for {missing}' if missing else files}"
 
 
 def best_single(found: Recommendation, setting: Setting) -> str:

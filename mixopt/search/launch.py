@@ -1,9 +1,14 @@
 """From a search's file to a driver: its text prepared, its workers started, its row in the store opened."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mixopt.command_workers import CommandTrainer, command_text
 from mixopt.config import SearchConfig
 from mixopt.errors import MixoptError, SearchError
 from mixopt.evidence import MixtureLosses
@@ -12,17 +17,17 @@ from mixopt.ray_workers import RayWorkers
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
-from mixopt.search.setting import Setting
+from mixopt.search.setting import Setting, only_domain
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
-from mixopt.workers import LocalWorkers, Workers
+from mixopt.workers import LocalWorkers, Trainer, Workers, run_job
 from proxies.corpus import Corpus
-from proxies.experts import Ensemble
+from proxies.experts import Ensemble, GoldTokens
 from proxies.mixing import short_samples
 from store import LeaseLost, Search, Store, Trial
 
 FIXED = ("seed", "corpus", "evaluation", "target", "experts", "simulated")
-FIXED_OF_RUNGS = ("name", "tokens", "proxy")  # what it occupies may change
+FIXED_OF_RUNGS = ("name", "tokens", "proxy", "parameters", "cost_flops")  # what it occupies may change
 FIXED_OF_DOMAINS = ("name", "source", "available_tokens", "held_out")  # their bounds may change
 
 
@@ -30,6 +35,8 @@ def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text
     """Return the search's text, prepared if it is not yet."""
     if config.simulated is not None:
         return simulated_text(config)
+    if config.command is not None:
+        return command_text(config)
     corpus = prepare_corpus(config, folders, report=report)
     _report_overlap(corpus, report)
     _report_short_samples(corpus, config, report)
@@ -61,9 +68,11 @@ def start_workers(config: SearchConfig) -> Workers:
     """Return the place to train that the file asks for."""
     if config.simulated is not None:
         return SimulatedWorkers(config)
+    trainer: Trainer = run_job if config.command is None else CommandTrainer.of(config)
     if config.workers.kind == "local":
-        return LocalWorkers()
+        return LocalWorkers(trainer)
     return RayWorkers(
+        trainer,
         address=config.workers.address,
         slots=config.workers.slots,
         cpus=max(rung.cpus for rung in config.rungs),
@@ -152,6 +161,27 @@ def ensemble_of(setting: Setting, store: Store) -> Callable[[Sequence[Trial]], M
         if setting.config.experts is None:
             return None
         folders = gold_folders(store, trials, setting)
-        return None if folders is None else Ensemble.load(folders, setting.text.scored_bytes["search"])
+        if folders is None:
+            return None
+        if setting.config.command is None:
+            return Ensemble.load(folders, setting.text.scored_bytes["search"])
+        return commands_ensemble(folders, trials, setting.config.sets)
 
     return ensemble
+
+
+def commands_ensemble(folders: Mapping[str, Path], trials: Sequence[Trial], sets: Sequence[str]) -> Ensemble | None:
+    """Return the ensemble of experts that a command trained, in the units of its losses; None where a set lacks files.
+
+    What a nat of a token adds to a set's loss follows from the experts' own losses.
+    """
+    losses = {only_domain(t.weights): t.losses for t in trials if t.purpose == "expert" and t.state == "completed"}
+    gold = {}
+    for name in sets:
+        files = [folder / f"{name}.npy" for folder in folders.values()]
+        if not all(file.is_file() for file in files):
+            return None
+        logs = [np.load(file, allow_pickle=False) for file in files]
+        shares = [losses[d][name] / -float(each.sum(dtype=np.float64)) for d, each in zip(folders, logs, strict=True)]
+        gold[name] = GoldTokens.from_logs(logs, scored_bytes=1.0 / (math.log(2.0) * float(np.mean(shares))))
+    return Ensemble(domains=tuple(folders), gold=gold)

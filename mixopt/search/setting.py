@@ -10,9 +10,9 @@ from mixopt.evidence import Proposal
 from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture, Recipe
 from mixopt.problem import Problem
+from mixopt.sections import RungSection
 from mixopt.text import PARTS, Text
 from mixopt.workers import Job
-from proxies.config import ProxyConfig, trial_flops
 from proxies.corpus import Part
 from store import Trial
 
@@ -53,9 +53,10 @@ class Setting:
 
     def flops(self, fidelity: str, part: str, tokens: int) -> float:
         """Return the nominal cost of a trial: its training on `tokens`, and its evaluation on `part`."""
-        proxy = ProxyConfig.from_plain(self.config.rung(fidelity).proxy)
         evaluation = self.text.evaluation_tokens[part]
-        return trial_flops(proxy, tokens=tokens, vocabulary=self.text.vocabulary, evaluation_tokens=evaluation)
+        return self.config.rung(fidelity).trial_flops(
+            tokens=tokens, vocabulary=self.text.vocabulary, evaluation_tokens=evaluation
+        )
 
     def flops_of(self, proposal: Proposal) -> float:
         """Return the nominal cost of the trial of `proposal`."""
@@ -80,7 +81,7 @@ class Setting:
         return {
             "recipe": Recipe.of(proposal.mixture).plain(),
             "rung": rung.name,
-            "proxy": dict(rung.proxy),
+            "proxy": self._trained(rung),
             "tokens": self.tokens_of(proposal),
             "gold": proposal.purpose == "expert",
             "seed": self.config.seed * SEEDS_A_SEARCH + proposal.seed,
@@ -93,25 +94,36 @@ class Setting:
         """Return the rung that a proposal trains at; an expert of its own fidelity trains at the experts' rung."""
         return self._experts_rung if proposal.fidelity == EXPERT_FIDELITY else proposal.fidelity
 
-    def job(self, trial: Trial) -> Job:
-        """Return what a worker needs to train `trial`."""
+    def _trained(self, rung: RungSection) -> Mapping[str, object]:
+        """Return what trains at a rung: a proxy, or what the user's own command is told there."""
+        if rung.proxy is not None:
+            return dict(rung.proxy)
+        workers = self.config.workers.model_dump(mode="json", include={"command", "shell", "paths"})
+        return workers | rung.model_dump(mode="json", include={"parameters", "steps", "values"})
+
+    def job(self, trial: Trial, *, attempt: int) -> Job:
+        """Return what a worker needs to train `trial`, for the attempt of that number."""
         is_expert = trial.purpose == "expert"
         rung = self.config.rung(self._experts_rung if is_expert else trial.fidelity)
         tokens = self.expert_tokens(only_domain(trial.weights)) if is_expert else rung.tokens
         return Job(
             key=trial.id,
             recipe=trial.recipe,
-            proxy=dict(rung.proxy),
+            proxy=rung.proxy,
             tokens=tokens,
             seed=trial.seed,
             corpus=self.text.folder,
             part=next(part for part in PARTS if part == trial.part),
             rung=rung.name,
             slice_tokens=rung.tokens,
+            folder=f"{self.artifacts}/{trial.run_hash}/attempt-{attempt}",
+            checkpoint=f"{self.artifacts}/{trial.run_hash}/checkpoint",
             target_tokens=self.config.target.tokens if self.config.target else None,
             gold=self.gold(trial),
             cpus=rung.cpus,
             gpus=rung.gpus,
+            resources=rung.resources,
+            timeout_s=rung.timeout_s,
         )
 
     def gold(self, trial: Trial) -> str | None:

@@ -18,6 +18,8 @@ def job(*, cpus: float, gpus: float) -> Job:
         part="search",
         rung="large",
         slice_tokens=1,
+        folder="",
+        checkpoint="",
         cpus=cpus,
         gpus=gpus,
     )
