@@ -115,16 +115,29 @@ LastFit = Mapping[str, Mapping[str, NDArray[np.float64]]]  # rung, member of the
 
 
 @dataclass(frozen=True, kw_only=True)
+class Purse:
+    """The money of a search, in the unit of its rungs' costs: what its trials may cost in all, and what is left of it.
+
+    The proof's part and the experts are not in it; pending trials are paid already.
+    """
+
+    total_flops: float
+    left_flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What a strategy may look at.
 
     history: all trials. ensemble: of the experts (None: no experts, or not yet trained). last_fit: where the next fit
     may start (None: from nothing); it changes how long a fit takes, and the fit itself by rounding and little more.
+    purse: what may be spent (None: nobody counts).
     """
 
     history: History = History()
     ensemble: MixtureLosses | None = None
     last_fit: LastFit | None = None
+    purse: Purse | None = None
 
     @property
     def seen(self) -> tuple[int, ...]:
@@ -136,5 +149,5 @@ class Strategy(Protocol):
     """A pure function of (evidence, n, seed): the same again gives the same proposals, bit for bit."""
 
     def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
-        """Return `n` trials to run next."""
+        """Return `n` trials to run next; fewer where no more are worth their cost."""
         ...

@@ -21,6 +21,8 @@ class Problem:
     available_tokens: tokens there are of every domain (as stated, where what was read is a sample).
     max_epochs: how often UniMax lets a domain repeat within `tokens`.
     natural_seeds, spread: with how many seeds the natural mixture opens a search, and how many other mixtures do.
+    acquisition: what the product's strategy values trials by. stop_below: the expected gain, in bits per byte for the
+    cost of a trial at the top rung, below which it ends the search (0: never).
     """
 
     space: SearchSpace
@@ -32,6 +34,8 @@ class Problem:
     max_epochs: float = 4.0
     natural_seeds: int = 4
     spread: int = 12
+    acquisition: str = "knowledge_gradient"
+    stop_below: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ StrategyName = Literal[
     "botorch",
     "bayesian",
 ]
+AcquisitionName = Literal["knowledge_gradient", "expected_improvement", "max_value_entropy"]
 RivalName = Literal["natural", "uniform", "unimax", "single"]
 
 
@@ -173,11 +174,17 @@ class ExpertsSection(Section):
 
 
 class StrategySection(Section):
-    """How trials are chosen, and the mixtures that open the search."""
+    """How trials are chosen, and the mixtures that open the search.
+
+    acquisition, stop_below: of the strategy `bayesian`: what it values trials by, and the expected gain (bits per byte
+    for what a trial at the top rung costs) below which it ends the search before its budget; 0 never does.
+    """
 
     name: StrategyName = "bayesian"
     natural_seeds: Count = 4
     spread: Whole = 12
+    acquisition: AcquisitionName = "knowledge_gradient"
+    stop_below: Annotated[float, Field(ge=0.0)] = 0.0
 
 
 class ProofSection(Section):

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.special import ndtr
-from scipy.stats import rankdata
 
 from mixopt.evidence import Evidence, Prediction
 from mixopt.mixture import Mixture
-from mixopt.optimize import candidates, surrogate
+from mixopt.optimize import candidates
 from mixopt.optimize.acquisition import Belief
+from mixopt.optimize.agreement import Agreement, listen, spearman
 from mixopt.optimize.design import reference
-from mixopt.optimize.encoding import SAME_WEIGHT, Array
+from mixopt.optimize.encoding import Array
 from mixopt.optimize.surrogate import RungFit, Surrogate
 from mixopt.problem import Problem
 
@@ -20,27 +20,9 @@ CAUTION = 0.5  # standard deviations added to the mean: draws the pick towards w
 POOL = 400
 ROUNDS = 14
 TOO_RISKY = 0.5  # probability of a failing training
-BOOTSTRAPS = 400
-LEAST_PAIRS = 3  # mixtures below which a rank correlation says nothing
 TRACE = 5e-3  # a weight below this goes, where the model does not miss it
 
 NOTHING = Prediction(mean=float("nan"), sd=float("inf"))  # what is known of a mixture before anything was measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Spearman's correlation of a cheap rung with the top one, with its 90 % bootstrap interval.
-
-    Over the `mixtures` measured at the top: their objective there, and at the cheap rung (`shared` of them measured
-    there also, the rest predicted by its model).
-    """
-
-    rung: str
-    spearman: float
-    low: float
-    high: float
-    mixtures: int
-    shared: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +58,10 @@ class Recommendation:
 
 def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
     """Return the mixture with the least cautious prediction at the top rung; without observations, the natural one."""
-    model = surrogate.fit(evidence, problem)
-    if model is None:
+    heard = listen(evidence, problem)
+    if heard is None:
         return _unmeasured(problem)
+    model = heard.model
     natural = problem.natural.array(problem.space.names)
     allowed = reference(problem).array(problem.space.names)
     pick = choose(model, evidence, problem, np.array([allowed]))
@@ -92,7 +75,7 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
         predicted=Prediction(mean=float(means[0]), sd=float(deviations[0])),
         natural=Prediction(mean=float(means[1]), sd=float(deviations[1])),
         beats_natural=0.5 if same else float(ndtr((means[1] - means[0]) / spread)),
-        agreement=agreements(model, problem),
+        agreement=heard.agreement,
         fallback=_fallback(model, problem),
         model=describe(model),
         fitted=model,
@@ -130,10 +113,7 @@ def choose(
     drawn = candidates.draw(problem.space, POOL, rng)
     pool = candidates.distinct(np.vstack([starts, measured, drawn]))
     scores = score(pool)
-    found = [
-        candidates.polish(problem.space, pool[place], drawn[:24], score, rounds=rounds)
-        for place in scores.argsort()[:2]
-    ]
+    found = [candidates.polish(problem.space, pool[place], score, rounds=rounds) for place in scores.argsort()[:2]]
     best, value = min(found, key=lambda pair: pair[1])
     tidy = candidates.feasible(problem.space, without_traces(best)[None])
     slack = 0.05 * model.rungs[-1].noise_sd
@@ -151,55 +131,6 @@ def measured_rows(model: Surrogate, problem: Problem) -> Array:
     """Return the different mixtures of the space with observations at any rung, `B x d`."""
     rows = np.vstack([rung.table.inputs.weights for rung in model.rungs])
     return candidates.feasible(problem.space, candidates.distinct(rows))
-
-
-def agreements(model: Surrogate, problem: Problem) -> tuple[Agreement, ...]:
-    """Return the rank agreement of every cheaper rung with the top one, on mixtures measured at the top."""
-    fits = {rung.name: rung for rung in model.rungs}
-    top = fits.get(problem.ladder.top.name)
-    if top is None or top.table.distinct < LEAST_PAIRS:
-        return ()
-    cheaper = [(k, rung) for k, rung in enumerate(model.rungs) if rung is not top]
-    means = model.means(top.table.inputs)
-    return tuple(_agreement(rung.name, *_paired(model, rung, top, means[k]), problem.seed) for k, rung in cheaper)
-
-
-def _paired(model: Surrogate, cheap: RungFit, top: RungFit, predicted: Array) -> tuple[Array, int]:
-    """Return objectives at the cheap and the top rung of every mixture of the top, `k x 2`, and how many have both."""
-    values = [model.objective.of_array(rung.table.losses, model.encoding.sets) for rung in (cheap, top)]
-    weights = [rung.table.inputs.weights for rung in (cheap, top)]
-    pairs, shared = [], 0
-    for group in np.unique(top.table.groups):
-        rows = top.table.groups == group
-        same = np.abs(weights[0] - weights[1][rows][0]).max(1) < SAME_WEIGHT
-        shared += bool(same.any())
-        below = values[0][same].mean() if same.any() else predicted[rows].mean()
-        pairs.append((below, values[1][rows].mean()))
-    return np.array(pairs), shared
-
-
-def _agreement(rung: str, pairs: Array, shared: int, seed: int) -> Agreement:
-    rng = np.random.default_rng(seed)
-    draws = [pairs[rng.integers(len(pairs), size=len(pairs))] for _ in range(BOOTSTRAPS)]
-    values = np.array([value for draw in draws if not np.isnan(value := spearman(draw))] or [0.0])
-    low, high = np.quantile(values, [0.05, 0.95])
-    rho = spearman(pairs)
-    return Agreement(
-        rung=rung,
-        spearman=0.0 if np.isnan(rho) else rho,  # one of the rungs saw no difference: it says nothing of the other
-        low=float(low),
-        high=float(high),
-        mixtures=len(pairs),
-        shared=shared,
-    )
-
-
-def spearman(pairs: Array) -> float:
-    """Return the rank correlation of two columns, `k x 2`; nan where one is constant."""
-    ranks = np.stack([rankdata(column) for column in pairs.T])
-    centered = ranks - ranks.mean(1, keepdims=True)
-    scale = float(np.sqrt((centered[0] ** 2).sum() * (centered[1] ** 2).sum()))
-    return float(centered[0] @ centered[1]) / scale if scale > 0.0 else float("nan")
 
 
 def describe(model: Surrogate) -> dict[str, object]:

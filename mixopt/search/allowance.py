@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mixopt.evidence import IMPORTED
+from mixopt.fidelity import Fidelity
 from store import Trial
 
 MARGIN_S = 10.0  # for the last fit and the end of the process; a guess
@@ -47,6 +48,14 @@ class Allowance:
             f"the time is spent: {self.elapsed_s:.0f} of {self.limit_s:.0f} s are over, and what runs and the proof "
             f"take about {(self.pending_s + self.reserve_s) / self.slots:.0f} s more on this machine"
         )
+
+    def search_flops(self, top: Fidelity) -> float:
+        """Return what may still go to trials of the search: money, or what the time left buys at the rung `top`."""
+        money = max(self.budget_flops - self.charged_flops - self.reserve_flops, 0.0)
+        if self.limit_s is None or top.name not in self.trial_s:
+            return money
+        seconds = (self.limit_s - MARGIN_S - self.elapsed_s) * self.slots - self.pending_s - self.reserve_s
+        return min(money, max(seconds, 0.0) / self.trial_s[top.name] * top.cost_flops)
 
     @property
     def left_s(self) -> float | None:

@@ -1,11 +1,11 @@
 """The loop: propose, train, record, until the budget is spent; then recommend, and prove it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mixopt.errors import SearchError
-from mixopt.evidence import Evidence, MixtureLosses, Proposal, Strategy
+from mixopt.evidence import Evidence, MixtureLosses, Proposal, Purse, Strategy
 from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture
 from mixopt.search.allowance import Allowance, seconds_a_trial
@@ -112,17 +112,32 @@ class Driver:
             return []
         if experts := self._experts(trials):
             return experts
-        evidence = self._evidence(trials)
+        evidence = replace(self._evidence(trials), purse=self._purse(trials))
         seed = self.setting.config.seed * 1_000_003 + len(trials)
         kept: list[Proposal] = []
-        for proposal in self.strategy.propose(evidence, n=room, seed=seed):
+        proposals = self.strategy.propose(evidence, n=room, seed=seed)
+        for proposal in proposals:
             refusal = self._allowance(trials, kept).refusal(proposal.fidelity, self.setting.flops_of(proposal))
             if refusal:
                 self._over = True
                 self._say(f"the search ends after {len(trials) + len(kept)} trials: {refusal}")
                 break
             kept.append(proposal)
+        if len(proposals) < room and not self._over:
+            self._over = True
+            least = self.setting.config.strategy.stop_below
+            self._say(
+                f"the search ends after {len(trials) + len(kept)} trials, before its budget: no other is expected to "
+                f"gain {least:g} bits per byte for what a trial at the top rung costs"
+            )
         return kept
+
+    def _purse(self, trials: Sequence[Trial]) -> Purse:
+        """Return what a strategy may spend; where time ends before the money does, what it buys at the top rung."""
+        allowance = self._allowance(trials)
+        experts = sum(trial.charged_flops for trial in trials if trial.purpose == "expert")
+        left = allowance.search_flops(self.setting.problem.ladder.top)
+        return Purse(total_flops=left + allowance.charged_flops - experts, left_flops=left)
 
     def _experts(self, trials: Sequence[Trial]) -> list[Proposal]:
         """Return a proposal for every domain without an expert, unless it failed too often or diverged."""

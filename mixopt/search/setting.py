@@ -42,6 +42,8 @@ class Setting:
             max_epochs=config.max_epochs or UNIMAX_EPOCHS,
             natural_seeds=config.strategy.natural_seeds,
             spread=config.strategy.spread,
+            acquisition=config.strategy.acquisition,
+            stop_below=config.strategy.stop_below,
             seed=config.seed,
         )
         return cls(config=config, text=text, problem=problem, artifacts=artifacts)

@@ -15,7 +15,7 @@ from mixopt.export import read_paths
 from mixopt.fidelity import Target
 from mixopt.mixture import Mixture, check_name
 from mixopt.objective import Guard
-from mixopt.sections import StrategyName
+from mixopt.sections import AcquisitionName, StrategyName
 from proxies.config import ProxyConfig, trial_flops
 from proxies.corpus_config import DomainConfig
 from proxies.errors import CorpusError
@@ -78,7 +78,13 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(file: Path) -> None:
 def test_defaults_are_written_out_and_read_back_to_the_same_digest(file: Path) -> None:
     config = load(file)
     resolved = config.resolved()
-    assert resolved["strategy"] == {"name": "bayesian", "natural_seeds": 4, "spread": 12}
+    assert resolved["strategy"] == {
+        "name": "bayesian",
+        "natural_seeds": 4,
+        "spread": 12,
+        "acquisition": "knowledge_gradient",
+        "stop_below": 0.0,
+    }
     assert resolved["proof"] == {"seeds": 4, "mixtures": ["natural", "uniform", "unimax", "single"]}
     where = {"kind": "ray", "slots": None, "address": "local"}
     assert resolved["workers"] == where | {"command": None, "shell": False, "environment": [], "paths": {}}
@@ -375,6 +381,12 @@ def test_the_strategies_a_file_may_name_are_those_that_there_are() -> None:
     from mixopt.optimize.strategies import STRATEGIES
 
     assert set(get_args(StrategyName)) == set(STRATEGIES)
+
+
+def test_the_acquisitions_a_file_may_name_are_those_that_there_are() -> None:
+    from mixopt.optimize.acquisition import ACQUISITIONS
+
+    assert set(get_args(AcquisitionName)) == set(ACQUISITIONS)
 
 
 def test_the_configuration_loads_nothing_heavy() -> None:

@@ -51,7 +51,7 @@ def scheffe_surrogate(evidence: Evidence, problem: Problem) -> RungwisePredictor
 
 
 def pick(evidence: Evidence, problem: Problem) -> Array:
-    """Return the best mixture that a pattern search finds by the polynomials of the swarm's rung, `d`."""
+    """Return the best mixture that descent finds by the polynomials of the swarm's rung, `d`."""
     rng = np.random.default_rng(problem.seed)
     predict = train(*swarm_rows(evidence, problem)).predict
 
@@ -60,7 +60,7 @@ def pick(evidence: Evidence, problem: Problem) -> Array:
 
     rows = cloud(problem, CANDIDATES, rng)
     best = rows[np.argsort(score(rows), kind="stable")[:POLISHED]]
-    found = [candidates.polish(problem.space, row, rows[:24], score, rounds=ROUNDS) for row in best]
+    found = [candidates.polish(problem.space, row, score, rounds=ROUNDS) for row in best]
     return min(found, key=lambda pair: pair[1])[0]
 
 

@@ -110,7 +110,7 @@ def build(**wishes: object) -> Bench:
         bias=wish.bias,
         limits=wish.limits,
     )
-    tokens = {name: int(1e7 * 3.0**-i) for i, name in enumerate(names)}
+    tokens = {name: max(1_000, int(1e7 * 3.0**-i)) for i, name in enumerate(names)}
     space = SearchSpace(
         domains=tuple(Domain(name=n, available_tokens=tokens[n], weight=wish.pinned.get(n)) for n in names),
         constraints=tuple(part for text in wish.constraints for part in LinearConstraint.parse(text, names)),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from mixopt.optimize.acquisition import ACQUISITIONS, Belief, knowledge_gradient
+from mixopt.optimize.acquisition import ACQUISITIONS, Belief, knowledge_gradient, least_values, max_value_entropy
 
 
 def independent(mean: list[float], sd: list[float], noise: float = 0.0) -> Belief:
@@ -47,3 +47,23 @@ def test_a_pending_trial_lowers_variance_and_keeps_means() -> None:
     assert after.sd(0)[0] ** 2 == pytest.approx(1.0 - 1.0 / 1.25)
     assert after.sd(1)[0] ** 2 == pytest.approx(1.0 - 0.64 / 1.25)
     assert after.sd(1)[1] == pytest.approx(1.0)
+
+
+def test_the_entropy_of_a_lone_mixture_measured_without_noise_is_that_of_a_truncated_normal() -> None:
+    # One uncertain mixture among certain ones: given the least value, its own lies above it. An exact measurement
+    # tells what truncation takes from a normal's entropy.
+    belief = independent([0.0, 0.4], [1.0, 0.0])
+    least = least_values(belief, 64)
+    ratio = norm.pdf(least) / norm.sf(least)
+    truncated = norm.entropy() + np.log(norm.sf(least)) + least * ratio / 2.0
+    moment = 0.5 * np.log(2.0 * np.pi * np.e * (1.0 + least * ratio - ratio**2))
+    told = max_value_entropy(belief, 0)[0]
+    assert told == pytest.approx(norm.entropy() - moment.mean(), rel=1e-6)  # by the variance: a lower bound
+    assert told <= norm.entropy() - truncated.mean() + 1e-9
+
+
+def test_least_values_are_the_least_of_joint_samples() -> None:
+    together = Belief(mean=np.array([[0.0, 0.5]]), covariance=np.ones((2, 2)), noise=np.zeros(1))
+    assert least_values(together, 4_000).mean() == pytest.approx(0.0, abs=0.05)
+    apart = independent([0.0, 0.0], [1.0, 1.0])
+    assert least_values(apart, 4_000).mean() == pytest.approx(-1.0 / np.sqrt(np.pi), abs=0.05)

@@ -1,0 +1,211 @@
+"""One decision of the product's strategy: candidates, what is believed of them, and the trial worth most per unit cost.
+
+A search has two stages. The model finds the basin, at whatever rung tells most for its cost; the last part of the
+money goes to the top rung alone, to the incumbent and its neighbours, replicated where the noise asks for it.
+
+Shapes: B candidates, d domains.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixopt.evidence import Evidence, Prediction, Proposal
+from mixopt.mixture import Mixture
+from mixopt.optimize import candidates
+from mixopt.optimize.acquisition import ACQUISITIONS, UNITS, Belief, knowledge_gradient
+from mixopt.optimize.agreement import Heard
+from mixopt.optimize.design import opening, reference
+from mixopt.optimize.encoding import Array
+from mixopt.optimize.recommend import TOO_RISKY, choose, measured_rows
+from mixopt.optimize.surrogate import Surrogate
+from mixopt.optimize.trials import next_seed, search_trial, tried
+from mixopt.problem import Problem
+
+DRAWN = 96  # candidates from the whole space
+NEAR = 64  # of those around each good mixture
+HOPES = (-1.0, -2.0)  # standard deviations: mixtures that may be that much better than expected are candidates
+INCUMBENT = 0  # the place of the model's best mixture among the candidates
+FEW_TOPS = 4  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
+ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
+TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
+LAST_PART = 0.2  # of the money goes to the incumbent and its neighbours
+NEIGHBOUR = 0.1  # total variation from the incumbent, at most, of what is compared in the last part
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """One call's working state: candidates, what is believed of them, and what was spent so far, pending included."""
+
+    problem: Problem
+    heard: Heard
+    evidence: Evidence
+    rows: Array
+    mixtures: list[Mixture]
+    belief: Belief
+    sets: list[Array]
+    safe: Array
+    taken: list[Proposal]
+    opened: frozenset[tuple[Mixture, str]]
+
+    @classmethod
+    def open(
+        cls, problem: Problem, heard: Heard, evidence: Evidence, taken: list[Proposal], rng: np.random.Generator
+    ) -> "Desk":
+        """Gather candidates, and count pending trials and `taken` proposals as done."""
+        known = [*(p.mixture for p in evidence.history.pending), *(p.mixture for p in taken), reference(problem)]
+        known_rows = np.array([mixture.array(problem.space.names) for mixture in known])
+        model = heard.model
+        pick = choose(model, evidence, problem, known_rows[-1:], rounds=8)
+        rows = _gather(problem, model, np.vstack([pick[None], known_rows]), rng)
+        inputs = model.encoding.inputs(rows)
+        desk = cls(
+            problem=problem,
+            heard=heard,
+            evidence=evidence,
+            rows=rows,
+            mixtures=[Mixture.from_array(problem.space.names, row) for row in rows],
+            belief=Belief.of(model, problem, inputs),
+            sets=model.sets(inputs),
+            safe=1.0 - candidates.risk(evidence, problem.space.names, rows),
+            taken=list(taken),
+            opened=frozenset((p.mixture, p.fidelity) for p in opening(problem)),
+        )
+        for mixture, fidelity in [*((p.mixture, p.fidelity) for p in evidence.history.pending), *desk.proposed]:
+            desk._expect(desk._place(mixture), fidelity)
+        return desk
+
+    def next(self) -> Proposal | None:
+        """Return the most valuable trial, and count it as done; None where the rest is not worth its cost."""
+        top, ladder = len(self.problem.ladder) - 1, self.problem.ladder
+        if top and self._wants_incumbent():
+            return self._take(INCUMBENT, top, "the model's best mixture, at the top rung")
+        gain, last = ACQUISITIONS[self.problem.acquisition], self._is_last_part()
+        rungs = [top] if last or self._owes_top() else self._informative()
+        cost = np.array([ladder.rungs[rung].cost_flops for rung in rungs])
+        usable = np.where(self.safe >= 1.0 - TOO_RISKY, self.safe, 0.0)
+        if self._is_idle(usable):
+            return None
+        if last:
+            usable = usable * self._neighbours()
+        values = np.array([gain(self.belief, rung) * usable / c for rung, c in zip(rungs, cost, strict=True)])
+        if values.max() <= 0.0:  # nothing is left to learn by the model's own lights: make sure of the incumbent
+            return self._take(INCUMBENT, top, "the model's best mixture once more: no trial promises a gain")
+        place, mixture = np.unravel_index(int(values.argmax()), values.shape)
+        expected = f"expected gain {values[place, mixture] * cost[place]:.2g} {UNITS[self.problem.acquisition]}"
+        return self._take(int(mixture), rungs[place], f"near the best, {expected}" if last else expected)
+
+    def _take(self, mixture: int, rung: int, reason: str) -> Proposal:
+        name = self.problem.ladder.rungs[rung].name
+        chosen = self.mixtures[mixture]
+        seed = next_seed(self.evidence, chosen, name, self.taken)
+        if self.heard.misleading:
+            reason = f"{reason}; no longer paid for, as it misleads: {', '.join(self.heard.misleading)}"
+        predicted = {"objective": self._prediction(mixture, rung), **self._set_predictions(mixture, rung)}
+        proposal = search_trial(chosen, name, seed, reason, replicate=seed > 0, predicted=predicted)
+        self.taken.append(proposal)
+        self._expect(mixture, name)
+        return proposal
+
+    def _prediction(self, mixture: int, rung: int) -> Prediction:
+        noisy = np.sqrt(self.belief.sd(rung)[mixture] ** 2 + self.belief.noise[rung])
+        return Prediction(mean=float(self.belief.mean[rung, mixture]), sd=float(noisy))
+
+    def _set_predictions(self, mixture: int, rung: int) -> dict[str, Prediction]:
+        names = [fit.name for fit in self.heard.model.rungs]
+        name = self.problem.ladder.rungs[rung].name
+        if name not in names:
+            return {}
+        place = names.index(name)
+        losses, errors = self.sets[place][mixture], self.heard.model.rungs[place].rmse
+        pairs = zip(self.heard.model.encoding.sets, losses, errors, strict=True)
+        return {s: Prediction(mean=float(loss), sd=float(error)) for s, loss, error in pairs}
+
+    def _expect(self, mixture: int | None, fidelity: str) -> None:
+        if mixture is not None and fidelity in self.problem.ladder:
+            self.belief = self.belief.expecting(mixture, self.problem.ladder.index(fidelity))
+
+    def _place(self, mixture: Mixture) -> int | None:
+        distances = np.abs(self.rows - mixture.array(self.problem.space.names)).sum(1)
+        return int(distances.argmin()) if distances.min() < 1e-3 else None
+
+    @property
+    def proposed(self) -> list[tuple[Mixture, str]]:
+        """Mixture and rung of what this call has proposed."""
+        return [(proposal.mixture, proposal.fidelity) for proposal in self.taken]
+
+    @property
+    def tried(self) -> list[tuple[Mixture, str]]:
+        """Mixture and rung of every trial, whatever became of it, this call's included."""
+        return [*tried(self.evidence.history), *self.proposed]
+
+    def _wants_incumbent(self) -> bool:
+        """Whether the top rung has few mixtures yet, and none like the incumbent."""
+        tops = {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
+        return len(tops) < FEW_TOPS and all(m.distance(self.mixtures[INCUMBENT]) > ALIKE for m in tops)
+
+    def _informative(self) -> list[int]:
+        """Return the rungs that may be paid for."""
+        return [k for k, rung in enumerate(self.problem.ladder) if rung.name not in self.heard.misleading]
+
+    def _is_last_part(self) -> bool:
+        """Return whether what is left, this call's proposals paid, is the last part."""
+        purse, ladder = self.evidence.purse, self.problem.ladder
+        if purse is None:
+            return False
+        left = purse.left_flops - sum(ladder[fidelity].cost_flops for _, fidelity in self.proposed)
+        return left <= max(LAST_PART * purse.total_flops, ladder.top.cost_flops)
+
+    def _neighbours(self) -> Array:
+        """Return 1 for the incumbent and what lies near it, 0 for the rest, `B`."""
+        distances = 0.5 * np.abs(self.rows - self.rows[INCUMBENT]).sum(1)
+        near: Array = (distances <= NEIGHBOUR).astype(float)
+        return near
+
+    def _is_idle(self, usable: Array) -> bool:
+        """Return whether no trial is expected to gain as much as the file asks for, for what a top trial costs."""
+        if not self.problem.stop_below:
+            return False
+        top = self.problem.ladder.top.cost_flops
+        costs = [rung.cost_flops for rung in self.problem.ladder]
+        best = max(
+            float((knowledge_gradient(self.belief, rung) * usable).max()) * top / costs[rung]
+            for rung in self._informative()
+        )
+        return best < self.problem.stop_below
+
+    def _owes_top(self) -> bool:
+        """Whether cheap trials after the opening have cost more than their share; experts are not counted."""
+        ladder = self.problem.ladder
+        spent = dict.fromkeys((rung.name for rung in ladder), 0.0)
+        for mixture, fidelity in self.tried:
+            if fidelity in ladder and (mixture, fidelity) not in self.opened and max(mixture.values()) < 1.0:
+                spent[fidelity] += ladder[fidelity].cost_flops
+        top = spent.pop(ladder.top.name)
+        return sum(spent.values()) * TOP_SHARE > top * (1.0 - TOP_SHARE)
+
+
+def _gather(problem: Problem, model: Surrogate, first: Array, rng: np.random.Generator) -> Array:
+    """Return candidates, `B x d`: `first`, what was measured, draws, neighbours of the best, and hopeful mixtures."""
+    drawn = candidates.draw(problem.space, DRAWN, rng)
+    measured = measured_rows(model, problem)
+    base = candidates.distinct(np.vstack([first, measured, drawn]))
+    belief = Belief.of(model, problem, model.encoding.inputs(base))
+    centers = [first[0], base[int(belief.top_mean.argmin())], first[-1]]
+    near = np.vstack([candidates.around(problem.space, center, drawn[:16], scale=0.6) for center in centers])
+    fine = candidates.around(problem.space, first[0], drawn[:16], scale=0.2)
+    fresh = [rows[rng.permutation(len(rows))[:count]] for rows, count in ((near, 2 * NEAR), (fine, NEAR // 2))]
+    sd = belief.sd(len(belief.mean) - 1)
+    hopeful = [_hopeful(problem, model, base[int((belief.top_mean + hope * sd).argmin())], hope) for hope in HOPES]
+    return candidates.distinct(np.vstack([base, *hopeful, *fresh]))
+
+
+def _hopeful(problem: Problem, model: Surrogate, start: Array, hope: float) -> Array:
+    """Return the mixture whose mean + `hope` sd is least, as far as descent from `start` (`d`) finds it, `1 x d`."""
+
+    def score(rows: Array) -> Array:
+        belief = Belief.of(model, problem, model.encoding.inputs(rows))
+        total: Array = belief.top_mean + hope * belief.sd(len(belief.mean) - 1)
+        return total
+
+    return candidates.polish(problem.space, start, score, rounds=4)[0][None]
