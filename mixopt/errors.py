@@ -5,6 +5,7 @@ MixoptError
 |-- InvalidMixture    weights that are no mixture
 |-- EmptySpace        constraints that no mixture satisfies: names the numbers, and what would open it
 |-- SearchError       a search cannot go on as asked (another driver, a changed corpus, a spent budget)
+|-- SearchStopped     somebody asked a running search to stop
 |-- TableError        a table of runs cannot be used: names every fault and its rows
 |-- ReplayError       a table of runs cannot be replayed as asked: names what it lacks
 |-- ExportError       a mixture cannot be written for that trainer
@@ -32,6 +33,10 @@ class EmptySpace(MixoptError):  # it is the space that is empty
 
 class SearchError(MixoptError):
     """A search cannot go on as asked."""
+
+
+class SearchStopped(MixoptError):
+    """Somebody asked a running search to stop."""
 
 
 class TableError(MixoptError):

@@ -4,79 +4,143 @@ import logging
 import os
 import queue
 import secrets
+import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil, inf
+from math import ceil
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
 import ray
 from ray import ObjectRefGenerator
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mixopt.errors import WorkerError
-from mixopt.workers import Job, JobProgress, Outcome, Trainer
+from mixopt.workers import Job, JobProgress, Outcome, Trainer, too_long
 from proxies.machine import prepare_process
 
 OBJECT_STORE_BYTES = 100 * 2**20  # outcomes are small: token data goes by path
+OVERTIME_S = 15.0  # beyond its time limit, for a job to end itself and say so
+ROUNDING = 1e-6  # a node with 1 GPU has room for ten jobs of 0.1
 init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
 
 
 class RayWorkers:
     """Tasks on a Ray cluster; a cluster of its own where `address` is "local".
 
-    trainer: what is done with a job. cpus, gpus: what the dearest job occupies. slots: jobs at a time; None is as many
-    as the cluster has room for.
+    trainer: what is done with a job. demands: what a job of each rung occupies, by Ray's names, dearest last. slots:
+    jobs at a time; None is as many as the cluster has room for.
+
+    Raises:
+        WorkerError: there is no cluster, or none of its nodes has what a rung asks for (Ray would wait for ever).
     """
 
-    def __init__(self, trainer: Trainer, *, address: str, slots: int | None, cpus: float, gpus: float) -> None:
+    def __init__(
+        self, trainer: Trainer, *, address: str, slots: int | None, demands: Mapping[str, Mapping[str, float]]
+    ) -> None:
         self._trainer = trainer
-        self._generators: dict[ObjectRefGenerator, Job] = {}
-        connect(address, None if slots is None else ceil(slots * cpus))
-        self.slots = slots or room(ray.cluster_resources(), cpus=cpus, gpus=gpus)
+        self._running: dict[ObjectRefGenerator, _Running] = {}
+        self._seeing: set[tuple[str, str]] = set()
+        dearest = list(demands.values())[-1]
+        connect(
+            address, None if slots is None else ceil(slots * max(each.get("CPU", 0.0) for each in demands.values()))
+        )
+        nodes = [node["Resources"] for node in _nodes()]
+        check_demands(demands, nodes)
+        self.slots = slots or room(nodes, dearest)
         self._warm = [_warm.options(num_cpus=1).remote() for _ in range(self.slots)]
 
     def submit(self, job: Job) -> None:
         """Queue `job` on the cluster.
 
         Raises:
-            WorkerError: no node has the resources that the job's rung asks for (Ray would wait for ever).
+            WorkerError: a node does not see the job's text.
         """
-        check_resources(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        self._check_sight(job)
         task = _train.options(num_cpus=job.cpus, num_gpus=job.gpus, resources=dict(job.resources))
-        self._generators[task.remote(self._trainer, job)] = job
+        self._running[task.remote(self._trainer, job)] = _Running(job)
 
     def cancel(self, key: int) -> None:
         """Stop the task of the job named `key`."""
-        for generator in [g for g, job in self._generators.items() if job.key == key]:
-            ray.cancel(generator, force=True)
-            del self._generators[generator]
+        for generator in [g for g, running in self._running.items() if running.job.key == key]:
+            self._stop(generator)
 
     def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
         """Return the next event of every job that has one."""
-        if not self._generators:
-            return []
-        waiting = list(self._generators)
+        late: list[Outcome | JobProgress] = [
+            event for generator in list(self._running) for event in self._overdue(generator)
+        ]
+        if late or not self._running:
+            return late
+        waiting = list(self._running)
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if ready:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
         return [event for generator in ready for event in self._next(generator)]
 
+    def finished(self) -> list[Outcome]:
+        """Return every outcome that is there already."""
+        found: list[Outcome] = []
+        while self._running:
+            ready, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+            if not ready:
+                break
+            events = [event for generator in ready for event in self._next(generator)]
+            found += [event for event in events if isinstance(event, Outcome) and event.state != "lost"]
+        return found
+
+    def _overdue(self, generator: ObjectRefGenerator) -> Iterator[Outcome]:
+        """Yield the outcome of a job that did not end itself when its time was over."""
+        running = self._running[generator]
+        limit_s = running.job.timeout_s
+        if limit_s is None or running.since_s is None or time.monotonic() - running.since_s < limit_s + OVERTIME_S:
+            return
+        self._stop(generator)
+        elapsed_s = time.monotonic() - running.since_s
+        yield Outcome(key=running.job.key, state="failed", elapsed_s=elapsed_s, error=too_long(running.job))
+
     def _next(self, generator: ObjectRefGenerator) -> Iterator[Outcome | JobProgress]:
-        job = self._generators[generator]
+        running = self._running[generator]
         try:
-            event: Outcome | JobProgress = ray.get(next(generator))
+            event: Outcome | JobProgress | str = ray.get(next(generator))
         except StopIteration:  # the stream ends after its outcome, which was handed on
-            del self._generators[generator]
+            del self._running[generator]
             return
         except ray.exceptions.RayError as error:  # the worker died, not the training
-            del self._generators[generator]
-            yield Outcome(key=job.key, state="lost", error=f"worker lost: {error}")
+            del self._running[generator]
+            yield Outcome(key=running.job.key, state="lost", error=f"worker lost{running.where}: {_first_line(error)}")
+            return
+        if isinstance(event, str):
+            running.node, running.since_s = event, time.monotonic()
             return
         if isinstance(event, Outcome):
-            del self._generators[generator]
+            del self._running[generator]
+            event = replace(event, details={**event.details, "node": running.node})
         yield event
+
+    def _stop(self, generator: ObjectRefGenerator) -> None:
+        ray.cancel(generator, force=True)
+        del self._running[generator]
+
+    def _check_sight(self, job: Job) -> None:
+        """Refuse a cluster of which a node, also one that has come lately, does not see the text of `job`."""
+        if not job.corpus:
+            return
+        nodes = [node for node in _nodes() if (node["NodeID"], job.corpus) not in self._seeing]
+        blind = [
+            node["NodeManagerHostname"] for node, sees in zip(nodes, _look(nodes, job.corpus), strict=True) if not sees
+        ]
+        if blind:
+            raise WorkerError(
+                f"nodes {sorted(set(blind))} do not see the prepared text in {job.corpus}, or see another there; put "
+                "the store, or `corpus: {folder: ...}`, on a file system that all nodes share"
+            )
+        self._seeing.update((node["NodeID"], job.corpus) for node in nodes)
 
     def clock(self) -> float:
         """Return the wall clock of this process."""
@@ -84,16 +148,81 @@ class RayWorkers:
 
     def close(self) -> None:
         """Stop the tasks and leave the cluster; one of our own goes down with it."""
-        for generator in self._generators:
-            ray.cancel(generator, force=True)
-        self._generators.clear()
+        for generator in list(self._running):
+            self._stop(generator)
         ray.shutdown()
 
 
-def room(resources: Mapping[str, float], *, cpus: float, gpus: float) -> int:
-    """Return how many jobs of `cpus` and `gpus` fit into `resources`, at least one."""
-    by_gpus = resources.get("GPU", 0.0) / gpus if gpus else inf
-    return max(1, int(min(resources.get("CPU", 0.0) / cpus, by_gpus)))
+@dataclass
+class _Running:
+    """A job on the cluster, with the node that it runs on and since when, once it has begun."""
+
+    job: Job
+    node: str | None = None
+    since_s: float | None = None
+
+    @property
+    def where(self) -> str:
+        return "" if self.node is None else f" on {self.node}"
+
+
+def room(nodes: Sequence[Mapping[str, float]], demand: Mapping[str, float]) -> int:
+    """Return how many jobs that occupy `demand` fit into the resources of `nodes`, at least one."""
+    asked = {name: amount for name, amount in demand.items() if amount > 0.0}
+    fitting = [min((node.get(name, 0.0) / amount for name, amount in asked.items()), default=1.0) for node in nodes]
+    return max(1, sum(int(count + ROUNDING) for count in fitting))
+
+
+def check_demands(demands: Mapping[str, Mapping[str, float]], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse a rung whose jobs fit on none of `nodes` (their resources).
+
+    Raises:
+        WorkerError: with what the rung asks for and what the nodes have.
+    """
+    for rung, demand in demands.items():
+        if any(all(node.get(name, 0.0) >= amount for name, amount in demand.items()) for node in nodes):
+            continue
+        have = "; ".join(dict.fromkeys(_told(node, demand) for node in nodes)) or "nothing"
+        raise WorkerError(
+            f"rung {rung!r} asks for {_told(demand, demand)}, which no node has: they have {have}; lower what the rung "
+            "asks for, give more slots, or add a node"
+        )
+
+
+def _told(resources: Mapping[str, float], names: Iterable[str]) -> str:
+    return ", ".join(f"{resources.get(name, 0.0):g} {name}" for name in names)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what Ray says of a lost worker, without its advice on Ray."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _look(nodes: Sequence[Mapping[str, Any]], corpus: str) -> list[bool]:
+    """Return for every node whether it finds there the text that this process does."""
+    manifest = Path(corpus) / "manifest.json"
+    mine = manifest.read_bytes()
+    asked = [
+        _read.options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(str(manifest))
+        for node in nodes
+    ]
+    return [seen == mine for seen in ray.get(asked)]
+
+
+@ray.remote
+def _read(path: str) -> bytes | None:
+    """Return what stands in a file, None where there is none."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
 
 
 def connect(address: str, cpus: int | None) -> None:
@@ -117,24 +246,12 @@ def connect(address: str, cpus: int | None) -> None:
         raise WorkerError(f"Ray did not start on this machine ({error}); use workers: {{kind: local}}") from error
 
 
-def check_resources(job: Job, nodes: list[Mapping[str, float]]) -> None:
-    """Refuse a job that fits on none of `nodes` (their resources).
-
-    Raises:
-        WorkerError: with what the rung asks for and what the largest nodes have.
-    """
-    if any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
-        return
-    have = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes]
-    raise WorkerError(
-        f"rung {job.rung!r} asks for {job.cpus:g} CPUs and {job.gpus:g} GPUs, which no node has: {have}; "
-        "lower `cpus` or `gpus` of the rung, or give more slots"
-    )
-
-
 @ray.remote(num_returns="streaming", max_retries=0)
-def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome]:
-    """Train `job` in a thread of its own, so that its progress is yielded while it runs; the outcome comes last."""
+def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome | str]:
+    """Train `job` in a thread of its own, so that its progress is yielded while it runs.
+
+    The name of the node comes first, the outcome last.
+    """
     events: queue.SimpleQueue[JobProgress | Outcome] = queue.SimpleQueue()
 
     def work() -> None:
@@ -142,6 +259,7 @@ def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome]:
         events.put(trainer(job, events.put))
 
     threading.Thread(target=work, daemon=True).start()
+    yield socket.gethostname()
     while True:
         event = events.get()
         yield event

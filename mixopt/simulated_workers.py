@@ -74,6 +74,10 @@ class SimulatedWorkers:
         self._start()
         return [outcome]
 
+    def finished(self) -> list[Outcome]:
+        """Return nothing: on a virtual clock, what has ended is what was waited for."""
+        return []
+
     def clock(self) -> float:
         """Return the virtual seconds since the start."""
         return self._now_s

@@ -95,6 +95,10 @@ class Workers(Protocol):
         """Return what happened, as soon as anything did, at the latest after `timeout_s`."""
         ...
 
+    def finished(self) -> list[Outcome]:
+        """Return the outcomes that are there already, without training or waiting for any."""
+        ...
+
     def clock(self) -> float:
         """Return the time in seconds that budgets of time are held against."""
         ...
@@ -183,6 +187,10 @@ class LocalWorkers:
         outcome = self._trainer(job, events.append)
         yield from events
         yield outcome
+
+    def finished(self) -> list[Outcome]:
+        """Return nothing: what ends here ends inside of `wait`."""
+        return []
 
     def clock(self) -> float:
         """Return the wall clock of this process."""

@@ -31,6 +31,7 @@ REMEDIES: Mapping[int | None, str] = {
 }
 COMMANDS = (
     "run",
+    "cancel",
     "show",
     "browse",
     "export",
@@ -88,6 +89,7 @@ def _refusal(error: OSError) -> str:
 
 
 def _terminate(_: int, __: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows is short, and must not be cut short
     raise KeyboardInterrupt
 
 

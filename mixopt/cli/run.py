@@ -25,6 +25,9 @@ def run(
     store: StoreLocation = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option(help="Another name than the file's: another search.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the file's.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to train on, `local` for one of its own.", envvar="RAY_ADDRESS")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the search of CONFIG to its end; after any interruption the same command resumes it."""
@@ -34,7 +37,7 @@ def run(
 
     found = load(config).renamed(name=name, seed=seed)
     try:
-        run_search(found, store=store, started_s=started_s)
+        run_search(found, store=store, started_s=started_s, address=address)
     except KeyboardInterrupt:
         print("mixopt: stopped; what has ended is in the store, and the same command goes on", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

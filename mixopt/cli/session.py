@@ -12,11 +12,14 @@ from mixopt.text import Folders
 from store import Store
 
 
-def run_search(config: SearchConfig, *, store: str, started_s: float) -> None:
-    """Run or resume the search of `config`; `started_s` is when the command began, on the monotonic clock."""
+def run_search(config: SearchConfig, *, store: str, started_s: float, address: str | None = None) -> None:
+    """Run or resume the search of `config`, on the Ray cluster at `address` where it is given.
+
+    `started_s` is when the command began, on the monotonic clock.
+    """
     folders = Folders.beside(store)
     with Store(store) as ledger, watching() as view, ThreadPoolExecutor(max_workers=1) as pool:
-        workers_to_be = pool.submit(start_workers, config)
+        workers_to_be = pool.submit(start_workers, config, address=address)
         text = prepare_text(config, folders, report=view.line)
         setting = Setting.of(config, text, artifacts=str(folders.artifacts))
         with closing(workers_to_be.result()) as workers:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mixopt.errors import SearchError
+from mixopt.errors import SearchError, SearchStopped
 from mixopt.evidence import Evidence, MixtureLosses, Proposal, Purse, Strategy
 from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture
@@ -14,6 +14,7 @@ from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, record
 from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
+from mixopt.search.wishes import CANCEL
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from store import Search, Store, Trial
 
@@ -62,6 +63,14 @@ class Driver:
         self.store.set_state(self.search.id, "finished")
         yield self._snapshot("finished", self._trials())
 
+    def put_away(self) -> None:
+        """Record what has ended and put back what has not, where a search is left: then the store knows all."""
+        for outcome in self.workers.finished():
+            if outcome.key in self._in_flight:
+                trial, job = self._in_flight.pop(outcome.key)
+                record(self.store, trial, outcome, gold=job.gold)
+        self.store.requeue(self.search.id)
+
     def _resume(self) -> None:
         again = self.store.requeue(self.search.id)
         self.store.settle(self.search.id)
@@ -92,6 +101,7 @@ class Driver:
         """Keep every slot busy, and one trial waiting, until `propose` gives nothing more and none runs."""
         while True:
             self.lease.check()
+            self._hear()
             trials = self._trials()
             self._submit(trials)  # what waits starts before anything new is thought about
             room = self.workers.slots + 1 - sum(trial.state in WAITING for trial in trials)
@@ -105,6 +115,30 @@ class Driver:
                 self._take(event)
             trials = self._trials()
             yield self._snapshot(phase_of(trials), trials)
+
+    def _hear(self) -> None:
+        """Do what others ask for: to stop a trial, or the search.
+
+        Raises:
+            SearchStopped: it was the search.
+        """
+        for message in self.store.drain(self.search.id):
+            if message.kind != CANCEL:
+                continue
+            if message.payload["trial"] is None:
+                name = self.search.name
+                raise SearchStopped(f"search {name!r} was asked to stop, and did; to go on, run the same command again")
+            self._cancel(int(message.payload["trial"]))
+
+    def _cancel(self, number: int) -> None:
+        """End one trial that is not over; nothing is charged for it, and its mixture may be proposed again."""
+        for trial in self._trials():
+            if trial.number == number and trial.state in WAITING:
+                self.workers.cancel(trial.id)
+                self._in_flight.pop(trial.id, None)
+                self._fractions.pop(trial.id, None)
+                self.store.fail(trial.id, state="cancelled", error="somebody asked for it")
+                self._say(f"{self._title(trial)}: cancelled, as somebody asked")
 
     def _explore(self, trials: list[Trial], room: int) -> list[Proposal]:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
@@ -146,8 +180,8 @@ class Driver:
             return []
         rung = self.setting.config.rung(experts.rung)
         asked = [trial for trial in trials if trial.purpose == "expert"]
-        failures = [only_domain(trial.weights) for trial in asked if trial.state == "failed"]
-        done = {only_domain(trial.weights) for trial in asked if trial.state != "failed"}
+        failures = [only_domain(trial.weights) for trial in asked if trial.state in ("failed", "cancelled")]
+        done = {only_domain(trial.weights) for trial in asked if trial.state not in ("failed", "cancelled")}
         return [
             Proposal(
                 mixture=Mixture({n: float(n == name) for n in self.setting.names}),

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixopt.command_workers import CommandTrainer, command_text
 from mixopt.config import SearchConfig
-from mixopt.errors import MixoptError, SearchError
+from mixopt.errors import MixoptError, SearchError, SearchStopped
 from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.ray_workers import RayWorkers
@@ -64,8 +64,8 @@ def _report_short_samples(corpus: Corpus, config: SearchConfig, report: Say) -> 
             )
 
 
-def start_workers(config: SearchConfig) -> Workers:
-    """Return the place to train that the file asks for."""
+def start_workers(config: SearchConfig, *, address: str | None = None) -> Workers:
+    """Return the place to train that the file asks for; `address`: of another Ray cluster than the file's."""
     if config.simulated is not None:
         return SimulatedWorkers(config)
     trainer: Trainer = run_job if config.command is None else CommandTrainer.of(config)
@@ -73,10 +73,9 @@ def start_workers(config: SearchConfig) -> Workers:
         return LocalWorkers(trainer)
     return RayWorkers(
         trainer,
-        address=config.workers.address,
+        address=address or config.workers.address,
         slots=config.workers.slots,
-        cpus=max(rung.cpus for rung in config.rungs),
-        gpus=max(rung.gpus for rung in config.rungs),
+        demands={rung.name: {"CPU": rung.cpus, "GPU": rung.gpus, **rung.resources} for rung in config.rungs},
     )
 
 
@@ -133,8 +132,9 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
             store.revise_search(
                 search.id, config=config.resolved(), config_hash=config.digest(), note="the file changed"
             )
+        driver = None
         try:
-            yield Driver(
+            driver = Driver(
                 setting=setting,
                 search=search,
                 store=store,
@@ -144,7 +144,13 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
                 ensemble_of=ensemble_of(setting, store),
                 elapsed_before_s=elapsed_s,
             )
+            yield driver
         except LeaseLost:  # the search is another driver's now
+            raise
+        except (KeyboardInterrupt, SearchStopped):
+            if driver is not None:
+                driver.put_away()
+            store.set_state(search.id, "stopped")
             raise
         except MixoptError:
             store.set_state(search.id, "failed")

@@ -1,45 +1,147 @@
-"""What fits on a cluster, by counting; the workers themselves run in the end-to-end tests."""
+"""What fits on a cluster, by counting; and on a small one of Ray's, how jobs end that do not end well."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mixopt import ray_workers
 from mixopt.errors import WorkerError
-from mixopt.ray_workers import check_resources, room
-from mixopt.workers import Job
+from mixopt.ray_workers import RayWorkers, check_demands, room
+from mixopt.workers import Job, JobProgress, Outcome, Trainer
 
-
-def job(*, cpus: float, gpus: float) -> Job:
-    return Job(
-        key=0,
-        recipe=[(1.0, {"a": 1.0})],
-        proxy={},
-        tokens=1,
-        seed=0,
-        corpus="",
-        part="search",
-        rung="large",
-        slice_tokens=1,
-        folder="",
-        checkpoint="",
-        cpus=cpus,
-        gpus=gpus,
-    )
+Report = Callable[[JobProgress], None]
 
 
 @pytest.mark.parametrize(
-    ("resources", "cpus", "gpus", "slots"),
+    ("nodes", "demand", "slots"),
     [
-        ({"CPU": 16.0, "GPU": 1.0}, 1.0, 1.0, 1),
-        ({"CPU": 16.0, "GPU": 4.0}, 1.0, 0.5, 8),
-        ({"CPU": 16.0}, 3.0, 0.0, 5),
-        ({"CPU": 1.0}, 2.0, 0.0, 1),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"CPU": 1.0, "GPU": 1.0}, 1),
+        ([{"CPU": 16.0, "GPU": 4.0}], {"CPU": 1.0, "GPU": 0.5}, 8),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"CPU": 0.1, "GPU": 0.1}, 10),
+        ([{"CPU": 16.0}], {"CPU": 3.0, "GPU": 0.0}, 5),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], {"CPU": 2.0, "GPU": 0.0}, 2),  # no job is cut in two
+        ([{"CPU": 8.0, "fast": 2.0}, {"CPU": 8.0}], {"CPU": 1.0, "fast": 1.0}, 2),
+        ([{"CPU": 1.0}], {"CPU": 2.0}, 1),
     ],
 )
-def test_as_many_jobs_run_at_once_as_fit(resources: dict[str, float], cpus: float, gpus: float, slots: int) -> None:
-    assert room(resources, cpus=cpus, gpus=gpus) == slots
+def test_as_many_jobs_run_at_once_as_fit(
+    nodes: list[Mapping[str, float]], demand: Mapping[str, float], slots: int
+) -> None:
+    assert room(nodes, demand) == slots
 
 
-def test_a_job_that_fits_on_no_node_is_refused_with_what_the_nodes_have() -> None:
-    with pytest.raises(WorkerError, match="'large' asks for 4 CPUs and 1 GPUs") as error:
-        check_resources(job(cpus=4.0, gpus=1.0), [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}])
-    assert "8 CPUs and 0 GPUs" in str(error.value)
-    check_resources(job(cpus=2.0, gpus=1.0), [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}])
+def test_a_rung_that_fits_on_no_node_is_refused_with_what_the_nodes_have() -> None:
+    nodes = [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}]
+    check_demands({"large": {"CPU": 2.0, "GPU": 1.0}}, nodes)
+    with pytest.raises(WorkerError, match="'large' asks for 4 CPU, 1 GPU, which no node has") as error:
+        check_demands({"small": {"CPU": 1.0}, "large": {"CPU": 4.0, "GPU": 1.0}}, nodes)
+    assert "they have 8 CPU, 0 GPU; 2 CPU, 1 GPU; lower" in str(error.value)
+    with pytest.raises(WorkerError, match="1 CPU, 1 TPU"):
+        check_demands({"small": {"CPU": 1.0, "TPU": 1.0}}, nodes)
+
+
+JOB = Job(
+    key=0,
+    recipe=[(1.0, {"a": 1.0})],
+    proxy={},
+    tokens=1,
+    seed=0,
+    corpus="",
+    part="search",
+    rung="large",
+    slice_tokens=1,
+    folder="",
+    checkpoint="",
+)
+
+
+def trainer() -> Trainer:
+    """Return a trainer that does what the job's `folder` says; made here, so that Ray sends it by value."""
+
+    def train(job: Job, report: Report) -> Outcome:
+        if job.folder == "kill":
+            time.sleep(0.5)  # for its node to have been told
+            os.kill(os.getpid(), signal.SIGKILL)
+        if job.folder == "sleep":
+            time.sleep(60.0)
+        report(JobProgress(key=job.key, tokens=1, loss=2.5))
+        return Outcome(key=job.key, state="completed", losses={"x": float(job.key)}, details={"a": 1})
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[RayWorkers]:
+    made = RayWorkers(trainer(), address="local", slots=2, demands={"large": {"CPU": 1.0, "GPU": 0.0}})
+    yield made
+    made.close()
+
+
+def outcomes(workers: RayWorkers, count: int) -> dict[int, Outcome]:
+    found: dict[int, Outcome] = {}
+    deadline = time.monotonic() + 60.0
+    while len(found) < count and time.monotonic() < deadline:
+        found |= {event.key: event for event in workers.wait(0.2) if isinstance(event, Outcome)}
+    return found
+
+
+def test_an_outcome_comes_after_its_progress_and_names_the_node(workers: RayWorkers) -> None:
+    workers.submit(replace(JOB, key=3))
+    events: list[Outcome | JobProgress] = []
+    while not any(isinstance(event, Outcome) for event in events):
+        events += workers.wait(1.0)
+    progress, outcome = events
+    assert progress == JobProgress(key=3, tokens=1, loss=2.5)
+    assert isinstance(outcome, Outcome)
+    assert outcome.losses == {"x": 3.0}
+    assert outcome.details == {"a": 1, "node": os.uname().nodename}
+
+
+def test_a_killed_worker_is_a_lost_job_and_the_others_go_on(workers: RayWorkers) -> None:
+    workers.submit(replace(JOB, key=1, folder="kill"))
+    workers.submit(replace(JOB, key=2))
+    found = outcomes(workers, 2)
+    assert (found[1].state, found[2].state) == ("lost", "completed")
+    assert f"worker lost on {os.uname().nodename}" in (found[1].error or "")
+
+
+def test_a_job_that_hangs_is_ended_when_its_time_is_over(workers: RayWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_workers, "OVERTIME_S", 0.1)
+    workers.submit(replace(JOB, key=4, folder="sleep", timeout_s=0.2))
+    found = outcomes(workers, 1)[4]
+    assert found.state == "failed"
+    assert "took longer than the 0.2 s that `timeout_s` of rung 'large'" in (found.error or "")
+    assert workers.wait(0.0) == []
+
+
+def test_a_cancelled_job_is_not_heard_of_again_and_leaves_its_slot(workers: RayWorkers) -> None:
+    workers.submit(replace(JOB, key=5, folder="sleep"))
+    workers.submit(replace(JOB, key=6, folder="sleep"))
+    time.sleep(0.3)
+    for key in (5, 6):
+        workers.cancel(key)
+    workers.submit(replace(JOB, key=7))
+    assert list(outcomes(workers, 1)) == [7]
+    assert workers.wait(0.5) == []
+
+
+def test_what_has_ended_is_there_without_waiting(workers: RayWorkers) -> None:
+    workers.submit(replace(JOB, key=8))
+    workers.submit(replace(JOB, key=9, folder="sleep"))
+    deadline = time.monotonic() + 30.0
+    found: list[Outcome] = []
+    while not found and time.monotonic() < deadline:
+        found = workers.finished()
+    assert [outcome.key for outcome in found] == [8]
+    workers.cancel(9)
+
+
+def test_the_text_is_looked_for_on_every_node_before_a_job_goes_there(workers: RayWorkers, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
+    workers.submit(replace(JOB, key=10, corpus=str(tmp_path)))
+    assert outcomes(workers, 1)[10].state == "completed"

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from mixopt.config import SearchConfig, load
-from mixopt.errors import SearchError
+from mixopt.errors import SearchError, SearchStopped
 from mixopt.mixture import Mixture
 from mixopt.search.driver import Driver
 from mixopt.search.launch import driving, prepare_text, start_workers
 from mixopt.search.setting import Setting
 from mixopt.search.snapshot import Snapshot
+from mixopt.search.wishes import CANCEL
+from mixopt.simulated_workers import SimulatedWorkers
 from mixopt.text import Folders
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from store import LeaseHeld, Store, Trial
@@ -151,6 +153,9 @@ class Broken:
     def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
         return [Outcome(key=self.jobs.pop(0).key, state="failed", error="RuntimeError: out of memory")]
 
+    def finished(self) -> list[Outcome]:
+        return []
+
     def clock(self) -> float:
         return 0.0
 
@@ -177,6 +182,63 @@ class Losing(Broken):
 def test_a_trial_whose_worker_died_is_trained_again_as_another_attempt(store: Store) -> None:
     finish(changed(**SMALL | {"strategy": {"name": "natural"}}), store, workers=Losing())
     assert all(trial.state == "completed" and trial.attempts == 2 for trial in trials(store) if trial.attempts)
+
+
+def test_a_trial_is_cancelled_uncharged_and_a_search_is_stopped_by_message(store: Store) -> None:
+    config = changed(**SMALL)
+    asked: list[int | None] = []
+
+    def run_and_ask() -> None:
+        with begin(config, store) as driver:
+            for count, _ in enumerate(driver.drive()):
+                if count in (5, 8):
+                    running = next(trial.number for trial in trials(store) if trial.state == "running")
+                    asked.append(running if count == 5 else None)
+                    store.post(driver.search.id, CANCEL, {"trial": asked[-1]})
+
+    with pytest.raises(SearchStopped, match="run the same command again"):
+        run_and_ask()
+    number = asked[0]
+    assert number is not None
+    assert store.searches()[0].state == "stopped"
+    assert {trial.state for trial in trials(store)} == {"completed", "queued", "cancelled"}
+    cancelled = trials(store)[number]
+    assert (cancelled.state, cancelled.charged_flops) == ("cancelled", 0.0)
+    finish(config, store)
+    assert trials(store)[number] == cancelled
+    assert store.searches()[0].state == "finished"
+
+
+def test_a_cancelled_expert_is_not_taken_for_done(store: Store) -> None:
+    config = changed(**SMALL)
+    with begin(config, store) as driver:
+        for count, _ in enumerate(driver.drive()):
+            if count == 0:
+                store.post(driver.search.id, CANCEL, {"trial": 2})
+    experts = [trial for trial in trials(store) if trial.purpose == "expert"]
+    assert [trial.state for trial in experts].count("cancelled") == 1
+    assert [trial.state for trial in experts].count("completed") == len(load(CONFIG).domains)
+
+
+def test_what_ended_while_the_search_was_interrupted_is_recorded(store: Store) -> None:
+    config = changed(**SMALL)
+    workers = Interrupted(config)
+    with pytest.raises(KeyboardInterrupt), begin(config, store, workers=workers) as driver:
+        list(driver.drive())
+    states = [trial.state for trial in trials(store)]
+    assert "completed" in states
+    assert "running" not in states
+    assert store.searches()[0].state == "stopped"
+
+
+class Interrupted(SimulatedWorkers):
+    """Workers during whose first wait somebody presses Ctrl-C, after a training has ended."""
+
+    def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
+        raise KeyboardInterrupt
+
+    def finished(self) -> list[Outcome]:
+        return [event for event in super().wait(0.0) if isinstance(event, Outcome)]
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(store: Store) -> None:
