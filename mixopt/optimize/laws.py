@@ -76,26 +76,39 @@ def _additive_prior(d: int) -> tuple[Array, Array]:
 
 
 def fit(
-    law: Law, w: Array, z: Array, y: Array, precision: Array, *, slope: float = 0.0, start: Array | None = None
+    law: Law,
+    w: Array,
+    z: Array,
+    y: Array,
+    precision: Array,
+    *,
+    slope: float = 0.0,
+    start: Array | None = None,
+    about: tuple[Array, Array] | None = None,
 ) -> Array:
     """Return the most probable parameters, `L x p`, of `y` `L x n` with `precision` `L x n` (0: the row is held out).
 
     slope: prior mean of the covariate's slope b. start: `L x p`, parameters to begin from instead of the prior means.
+    about: prior means `L x p` and sds `p` in place of the law's own.
     Levenberg and Marquardt's method, every problem with its own damping; problems that have settled cost no more.
     """
-    mean, sd = law.prior(w.shape[1])
-    mean[1] = slope
-    theta = np.tile(mean, (len(y), 1)) if start is None else start.copy()
+    mean, sd = law.prior(w.shape[1]) if about is None else about
+    if about is None:
+        mean[1] = slope
+    mean = np.broadcast_to(mean, (len(y), len(sd)))
+    theta = (mean if start is None else start).copy()
     prior = 1.0 / sd**2
     damping = np.full(len(y), 1e-2)
     values, slopes = law.evaluate(theta, w, z)
     loss = _loss(values, y, precision, theta, mean, prior)
     left = np.arange(len(y))  # the problems that have not settled, whose values and slopes are kept
     for _ in range(STEPS):
-        step = _step(slopes, precision[left], values - y[left], prior, prior * (theta[left] - mean), damping[left])
+        step = _step(
+            slopes, precision[left], values - y[left], prior, prior * (theta[left] - mean[left]), damping[left]
+        )
         trial = theta[left] - np.clip(step, -2.0, 2.0)
         moved_values, moved_slopes = law.evaluate(trial, w, z[left])
-        moved = _loss(moved_values, y[left], precision[left], trial, mean, prior)
+        moved = _loss(moved_values, y[left], precision[left], trial, mean[left], prior)
         better = moved < loss[left]
         settled = better & (loss[left] - moved < SETTLED * loss[left])
         theta[left[better]], loss[left[better]] = trial[better], moved[better]

@@ -6,12 +6,12 @@ prediction of the rung below first where there is one, then the ensemble's loss.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.optimize import processes
+from mixopt.optimize import processes, scale_law
 from mixopt.optimize.laws import LAWS, Law, fit
 
 Array = NDArray[np.float64]
@@ -20,16 +20,21 @@ Indices = NDArray[np.intp]
 LENGTHS = (0.35, 0.7, 1.4)  # of the kernel, on square roots of weights, whose largest distance is sqrt(2)
 FLOOR = 1.0  # how far below the least loss, standardised, logarithms of losses begin
 ALL = slice(None)
+ABOVE = 32  # mixtures of a rung from which it knows better than the law of the rung below; RegMix's 60M rows
 AMPLITUDE = 0.7  # of the kernel, standardised: what is left once the covariates are known
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Rows as members see them; `slopes` `k`, prior mean of every covariate's slope."""
+    """Rows as members see them.
+
+    slopes: prior mean of every covariate's slope, `k`. inherited: parameters of laws at the rung below, `m x p` each.
+    """
 
     weights: Array
     covariates: Array
     slopes: Array
+    inherited: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def coordinates(self) -> Array:
@@ -57,12 +62,18 @@ Member = Callable[[Features, Array, Array, Indices, Array | None], Fitted]  # th
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A member, the numbers of different mixtures that it is trusted with, and whether it needs a covariate."""
+    """A member, the numbers of different mixtures that it is trusted with, and what it needs of the rung below.
+
+    least_above, most_above: those numbers where the rung below hands up a law, None as elsewhere. inherits: that law.
+    """
 
     member: Member
     least: int
     most: float = np.inf
     needs_covariate: bool = False
+    least_above: int | None = None
+    most_above: float | None = None
+    inherits: str | None = None
 
 
 def constant(_features: Features, y: Array, precision: Array, _which: Indices, _start: Array | None) -> Fitted:
@@ -149,6 +160,27 @@ def _law(law: Law) -> Member:
     return member
 
 
+def _drifted(name: str) -> Member:
+    """The law of the rung below, its parameters drawn towards what they are there."""
+
+    def member(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
+        mean, wholes = features.inherited[name], processes.wholes(precision > 0.0, which)
+        begin = start if start is not None and start.shape == mean.shape else None
+        first = scale_law.drifted(name, mean, features.weights, y[wholes], precision[wholes], start=begin)
+        theta, others = first[which], np.setdiff1d(np.arange(len(y)), wholes)
+        theta[others] = scale_law.drifted(
+            name, mean[which[others]], features.weights, y[others], precision[others], start=theta[others]
+        )
+        return Fitted(
+            predict=lambda at, chosen: LAWS[name].evaluate(
+                theta[chosen], at.weights, np.zeros((len(theta[chosen]), len(at.weights)))
+            )[0],
+            theta=theta,
+        )
+
+    return member
+
+
 def _law_and_covariate(law: Law) -> Member:
     """The law, and a slope on the first covariate."""
 
@@ -204,11 +236,16 @@ def _diagonal(variance: Array) -> Array:
 MEMBERS: Mapping[str, Entry] = {
     "constant": Entry(member=constant, least=1),
     "affine": Entry(member=affine, least=1, needs_covariate=True),
-    "ridge": Entry(member=ridge, least=5, most=64),
-    "gaussian": Entry(member=gaussian, least=5, most=32),
-    "anisotropic": Entry(member=anisotropic, least=12),
-    "power": Entry(member=_law(LAWS["power"]), least=8),
-    "additive": Entry(member=_law(LAWS["additive"]), least=8),
-    "power and covariate": Entry(member=_law_and_covariate(LAWS["power"]), least=8, needs_covariate=True),
-    "additive and covariate": Entry(member=_law_and_covariate(LAWS["additive"]), least=8, needs_covariate=True),
+    "ridge": Entry(member=ridge, least=5, most=64, most_above=0),
+    "gaussian": Entry(member=gaussian, least=5, most=32, most_above=128),
+    "anisotropic": Entry(member=anisotropic, least=12, least_above=ABOVE),
+    "power": Entry(member=_law(LAWS["power"]), least=8, least_above=ABOVE),
+    "additive": Entry(member=_law(LAWS["additive"]), least=8, least_above=ABOVE),
+    "drifted power": Entry(member=_drifted("power"), least=3, inherits="power"),
+    "power and covariate": Entry(
+        member=_law_and_covariate(LAWS["power"]), least=8, least_above=ABOVE, needs_covariate=True
+    ),
+    "additive and covariate": Entry(
+        member=_law_and_covariate(LAWS["additive"]), least=8, least_above=ABOVE, needs_covariate=True
+    ),
 }

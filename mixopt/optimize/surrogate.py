@@ -9,7 +9,7 @@ Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R ru
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from mixopt.evidence import Evidence, LastFit
 from mixopt.objective import Objective
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.laws import LAWS
-from mixopt.optimize.members import LENGTHS, MEMBERS, Features, Fitted, matern
+from mixopt.optimize.members import LENGTHS, MEMBERS, Entry, Features, Fitted, matern
+from mixopt.optimize.scale_law import handed_up
 from mixopt.optimize.stack import combined, folds, stack_weights
 from mixopt.problem import Problem
 
@@ -32,12 +33,16 @@ PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual cou
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
 SHORT_LENGTHS = (0.1, 0.2)  # of the residual, once rows can tell: what is missed of one mixture may be its own
+RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Losses of a rung to about 0 in the middle, 1 wide: `center` and `width`, `m`; objective and experts alike."""
+    """Losses of a rung to about 0 in the middle, 1 wide: `center` and `width`, `m`; objective and experts alike.
+
+    ratio, objective_ratio: of levels, to those of the rung below (1 at the first); `m` and a number.
+    """
 
     center: Array
     width: Array
@@ -45,6 +50,8 @@ class Scale:
     objective_width: float
     experts_center: Array
     experts_width: Array
+    ratio: Array
+    objective_ratio: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +156,13 @@ def fit(evidence: Evidence, problem: Problem) -> Surrogate | None:
 def _fit_rung(name: str, table: Table, below: Surrogate, start: Mapping[str, Array]) -> RungFit:
     lower = below.sets(table.inputs)[-1] if below.rungs else None
     values = below.objective.of_array(table.losses, below.encoding.sets)
-    scale = _scale(table, values, lower, below.rungs[-1].scale if below.rungs else None)
+    scale = _scale(table, values, lower, below)
     features = _features(table.inputs, lower, scale)
+    if below.rungs:
+        features = replace(features, inherited=handed_up(below.rungs[-1].parameters))
     y = ((table.losses - scale.center) / scale.width).T
     precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2))
-    names = _applicable(table.distinct, features.covariates.shape[2])
+    names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, table.groups, start)
     shares = stack_weights(held_out, y, precision, _importance(below))
     at_rows = np.stack([member(features) for member in fitted])
@@ -184,20 +193,25 @@ def _fit_rung(name: str, table: Table, below: Surrogate, start: Mapping[str, Arr
     )
 
 
-def _scale(table: Table, values: Array, lower: Array | None, below: Scale | None) -> Scale:
-    """Return robust centers and widths; above the first rung the widths of the rung below, which has more rows."""
+def _scale(table: Table, values: Array, lower: Array | None, lower_model: Surrogate) -> Scale:
+    """Return robust centers and widths; above the first rung those of the rung below, which has more rows, moved."""
     center = np.median(table.losses, axis=0)
     middle = float(np.median(values))
     experts = table.inputs.experts if table.inputs.experts is not None else np.zeros_like(table.losses)
-    if below is not None and lower is not None:
-        shift = np.median(table.losses - lower, axis=0)
+    if lower is not None:
+        below = lower_model.rungs[-1].scale
+        ratio = _ratio(table.losses, lower)
+        moved = lower_model.objective.of_array(lower, lower_model.encoding.sets)
+        whole = float(_ratio(values[:, None], moved[:, None])[0])
         return Scale(
-            center=below.center + shift,
-            width=below.width,
+            center=ratio * below.center + np.median(table.losses - ratio * lower, axis=0),
+            width=ratio * below.width,
             objective_center=middle,
-            objective_width=below.objective_width,
+            objective_width=whole * below.objective_width,
             experts_center=below.experts_center,
             experts_width=below.experts_width,
+            ratio=ratio,
+            objective_ratio=whole,
         )
     return Scale(
         center=center,
@@ -206,7 +220,17 @@ def _scale(table: Table, values: Array, lower: Array | None, below: Scale | None
         objective_width=float(_width(values[:, None] - middle)[0]),
         experts_center=np.median(experts, axis=0),
         experts_width=_width(experts - np.median(experts, axis=0)),
+        ratio=np.ones_like(center),
+        objective_ratio=1.0,
     )
+
+
+def _ratio(losses: Array, lower: Array) -> Array:
+    """Return the ratio of levels of columns, 1 where they are not positive throughout: differences shrink alike."""
+    positive = (losses > 0.0).all(0) & (lower > 0.0).all(0)
+    levels = np.median(losses, axis=0) / np.where(positive, np.median(lower, axis=0), 1.0)
+    ratio: Array = np.where(positive, np.clip(levels, *RATIOS), 1.0)
+    return ratio
 
 
 def _width(deviations: Array) -> Array:
@@ -218,7 +242,7 @@ def _width(deviations: Array) -> Array:
 def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
     columns, slopes = [], []
     if lower is not None:
-        columns.append(((lower - scale.center) / scale.width).T)
+        columns.append(((lower * scale.ratio - scale.center) / scale.width).T)
         slopes.append(1.0)
     if inputs.experts is not None:
         columns.append(((inputs.experts - scale.experts_center) / scale.experts_width).T)
@@ -228,10 +252,18 @@ def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
     return Features(weights=inputs.weights, covariates=np.clip(covariates, -50.0, 50.0), slopes=np.array(slopes))
 
 
-def _applicable(distinct: int, covariates: int) -> tuple[str, ...]:
-    usable = {n: e for n, e in MEMBERS.items() if e.least <= distinct <= e.most}
-    names = [n for n, e in usable.items() if n != "constant" and (covariates or not e.needs_covariate)]
+def _applicable(distinct: int, features: Features) -> tuple[str, ...]:
+    names = [name for name, entry in MEMBERS.items() if name != "constant" and _trusted(entry, distinct, features)]
     return tuple(names) or ("constant",)
+
+
+def _trusted(entry: Entry, distinct: int, features: Features) -> bool:
+    least, most = entry.least, entry.most
+    if features.inherited:
+        least = least if entry.least_above is None else entry.least_above
+        most = most if entry.most_above is None else entry.most_above
+    has_covariate = features.covariates.shape[2] > 0 or not entry.needs_covariate
+    return least <= distinct <= most and has_covariate and entry.inherits in (None, *features.inherited)
 
 
 def _fit_members(
@@ -292,7 +324,7 @@ def _residual(
     """Return amplitude and length of what the stack misses, and the slope on the rung below."""
     slope, explained = 0.0, 0.0
     if below.rungs:
-        slope = _slope(table, below)
+        slope = _slope(table, below, scale.objective_ratio)
         variances = below.covariances(table.inputs)[-1].diagonal()
         explained = slope**2 * float(np.mean(variances))
     counts = 1.0 / np.array([(table.groups == g).sum() for g in table.groups])
@@ -311,15 +343,15 @@ def _residual(
     return amplitude, best, slope
 
 
-def _slope(table: Table, below: Surrogate) -> float:
-    """Return how large differences between mixtures are, in those of the rung below; 1 counts as a few runs."""
+def _slope(table: Table, below: Surrogate, expected: float) -> float:
+    """Return how large differences between mixtures are, beside the rung below; `expected` counts as a few runs."""
     spreads = [
         float(below.objective.of_array(losses, below.encoding.sets).std())
         for losses in (table.losses, below.sets(table.inputs)[-1])
     ]
-    ratio = float(np.clip(spreads[0] / max(spreads[1], 1e-12), 0.1, 3.0)) if spreads[1] > 0.0 else 1.0
+    ratio = float(np.clip(spreads[0] / max(spreads[1], 1e-12), 0.1, 3.0)) if spreads[1] > 0.0 else expected
     seen = table.distinct - 1
-    return (PRIOR_RUNS + seen * ratio) / (PRIOR_RUNS + seen)
+    return (PRIOR_RUNS * expected + seen * ratio) / (PRIOR_RUNS + seen)
 
 
 def _rmse(errors: Array, scale: Scale) -> Array:
