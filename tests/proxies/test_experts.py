@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, linprog, minimize
 from scipy.stats import spearmanr
 
 from proxies.errors import ProxyError
 from proxies.experts import Ensemble, GoldTokens
+from proxies.polytope_newton import Polytope
 
 Array = NDArray[np.float64]
 DOMAINS = tuple(f"chain{i}" for i in range(7))
@@ -136,6 +138,90 @@ def test_the_optimum_for_two_sets_has_exact_zeros(world: World) -> None:
     assert weights == pytest.approx([0.5060, 0.4935, 0, 0, 0, 0.0005, 0], abs=6e-5)
     assert list(weights[[2, 3, 4, 6]]) == [0.0] * 4
     assert gap <= 1e-8
+
+
+def limits(**changes: Array) -> Polytope:
+    """d0 at least 0.2, d1 + d2 at most 0.25, d3 pinned, d4 capped, d5 absent: the start on several limits at once."""
+    A = np.zeros((2, 7))
+    A[0, 0], A[1, 1:3] = -1.0, 1.0
+    lower, upper = np.zeros(7), np.ones(7)
+    lower[3] = upper[3] = 0.1
+    upper[4], upper[5] = 0.05, 0.0
+    inside = np.array([0.3, 0.1, 0.15, 0.1, 0.05, 0.0, 0.3])
+    plain = {"A": A, "b": np.array([-0.2, 0.25]), "lower": lower, "upper": upper, "inside": inside, **changes}
+    return Polytope(**plain)
+
+
+@pytest.mark.parametrize("sets", [MEAN, {"chain5": 1.0}, {"chain1": 1.0}, {"chain3": 0.5, "chain2": 0.5}])
+def test_within_limits_the_optimum_is_that_of_scipy_corners_included(world: World, sets: dict[str, float]) -> None:
+    within = limits()
+    weights, gap = world.ensemble.optimum(sets, within)
+
+    def value(w: Array) -> tuple[float, Array]:
+        values, slopes = world.ensemble.values_and_gradients(np.maximum(w, 1e-12)[None], sets)
+        return float(values[0]), slopes[0]
+
+    found = minimize(
+        value,
+        within.inside,
+        jac=True,
+        method="SLSQP",
+        bounds=Bounds(within.lower, within.upper),
+        constraints=[LinearConstraint(np.ones(7), 1.0, 1.0), LinearConstraint(within.A, -np.inf, within.b)],
+        options={"maxiter": 500, "ftol": 1e-15},
+    )
+    assert gap <= 1e-9
+    assert value(weights)[0] <= found.fun + 1e-9
+    assert Polytope(**{**vars(within), "inside": weights})  # refuses what is outside
+    assert weights[3] == 0.1
+    assert weights[5] == 0.0
+
+
+def test_the_bound_by_duality_is_the_linear_programme_where_constraints_bind(world: World) -> None:
+    within = limits()
+    slope = world.ensemble.gradients(within.inside[None], MEAN)[0]
+    programme = linprog(
+        slope,
+        A_ub=within.A,
+        b_ub=within.b,
+        A_eq=np.ones((1, 7)),
+        b_eq=[1.0],
+        bounds=np.stack([within.lower, within.upper], axis=1),
+    )
+    multipliers = -programme.ineqlin.marginals
+    assert within.least(slope, multipliers) == pytest.approx(programme.fun, abs=1e-12)
+    assert within.least(slope, np.array([0.3, 0.7])) <= programme.fun
+
+
+def test_a_start_outside_the_limits_is_refused() -> None:
+    with pytest.raises(ProxyError, match=r"breaks a limit by 0\.1"):
+        limits(b=np.array([-0.2, 0.15]))
+
+
+def test_a_sample_of_the_tokens_starts_the_search_and_changes_nothing(world: World) -> None:
+    rng = np.random.default_rng(5)
+    probabilities = np.exp(-rng.exponential(1.5, (5, 120_000))).astype(np.float32)
+    gold = {"all": GoldTokens(probabilities=probabilities, nats=np.full(120_000, 1 / 120_000))}
+    ensemble = Ensemble(domains=tuple("abcde"), gold=gold)
+    weights, gap = ensemble.optimum({"all": 1.0})
+    slopes = -(probabilities / (weights @ probabilities)).mean(1, dtype=np.float64)
+    assert gap <= 1e-9
+    assert slopes @ weights - slopes.min() <= 2e-9
+
+
+def test_float32_in_blocks_is_within_the_bound_of_float64() -> None:
+    rng = np.random.default_rng(6)
+    exact = np.exp(-rng.exponential(3.0, (17, 50_000)))
+    nats = rng.uniform(0.5, 2.0, 50_000) / 50_000
+    weights = np.vstack([rng.dirichlet(np.full(17, 0.3), 300), np.eye(17)])
+    reference = Ensemble(domains=tuple("abcdefghijklmnopq"), gold={"s": GoldTokens(probabilities=exact, nats=nats)})
+    single = GoldTokens(probabilities=exact.astype(np.float32), nats=nats)
+    rounded = Ensemble(domains=reference.domains, gold={"s": single})
+    values, slopes = rounded.values_and_gradients(weights, {"s": 1.0})
+    wanted, wanted_slopes = reference.values_and_gradients(weights, {"s": 1.0})
+    assert np.abs(values / wanted - 1).max() < 1e-6
+    assert np.abs(slopes / wanted_slopes - 1).max() < 1e-5
+    assert rounded.losses(weights)[:, 0] == pytest.approx(values, rel=1e-12)
 
 
 def test_the_gap_bounds_the_regret_of_thousands_of_draws(world: World) -> None:
