@@ -68,7 +68,9 @@ def coreset(ensemble: Ensemble, *, tokens: int, seed: int) -> Coreset:
     sample = Ensemble(domains=ensemble.domains, gold=gold, power=ensemble.power)
     d = len(ensemble.domains)
     fitted = np.vstack([np.eye(d), _draws(d, FIT_DRAWS * d, rng)])
-    correction = np.linalg.lstsq(fitted, ensemble.losses(fitted) - sample.losses(fitted), rcond=None)[0]
+    correction: Float64Array = np.linalg.lstsq(fitted, ensemble.losses(fitted) - sample.losses(fitted), rcond=None)[
+        0
+    ].astype(np.float64)
     fresh = _draws(d, ERROR_DRAWS, rng)
     left = ensemble.losses(fresh) - sample.losses(fresh) - fresh @ correction
     return Coreset(sample=sample, correction=correction, error=float(np.abs(left).max()))

@@ -39,8 +39,10 @@ class Documents:
             )
         _, place, sizes = np.unique(documents_T, return_inverse=True, return_counts=True)
         logs = np.log(np.maximum(gold.probabilities.astype(np.float64), LEAST_PROBABILITY))
-        sums = np.stack([np.bincount(place, row, len(sizes)) for row in logs])
-        return cls(logs=sums, nats=np.bincount(place, gold.nats, len(sizes)) / sizes)
+        sums: Float64Array = np.stack([np.bincount(place, weights=row, minlength=len(sizes)) for row in logs]).astype(
+            np.float64
+        )
+        return cls(logs=sums, nats=np.bincount(place, weights=gold.nats, minlength=len(sizes)) / sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
