@@ -9,7 +9,7 @@ from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.encoding import Array, Indices
 from mixopt.optimize.stages import Offer, first_stage
 from mixopt.optimize.surrogate import Surrogate
-from mixopt.replay.pool import Position
+from mixopt.replay.pool import Position, Wish
 
 OPENING = 16  # rows of the opening, as many as the product trains at the cheapest rung before there is a model
 OPENING_SHARE = 0.25  # of the budget at most goes to the opening; a guess
@@ -21,21 +21,22 @@ ROUNDS = 4  # fits below the top rung, about: each decides a quarter of the budg
 class BayesianPlayer:
     """Rows of the cheapest rung far from each other; then stage by stage, as what is left is best split."""
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
         """Return the rows that one fit decides."""
         if not position.bought:
-            return opening(position, rng)
+            return Wish(places=opening(position, rng))
         if not len(position.affordable()):
-            return []
+            return Wish()
         model = surrogate.fit(position.evidence, position.pool.problem)
         if model is None:  # nothing that was paid has the losses that count
-            return [int(rng.choice(position.affordable()))]
+            return Wish(places=[int(rng.choice(position.affordable()))])
         places, offer = offered(position, model, rng)
         stage = first_stage(offer, budget=position.left, part=position.budget / ROUNDS, rng=rng)
         chosen = places[list(stage.trials)]
         others = np.setdiff1d(position.affordable(), chosen)
         others = rng.permutation(others[position.pool.rungs[others] == stage.rung])
-        return [int(place) for place in [*chosen, *others[: max(0, stage.count - len(chosen))]]]
+        wanted = [int(place) for place in [*chosen, *others[: max(0, stage.count - len(chosen))]]]
+        return Wish(places=wanted, last_fit=model.parameters)
 
     def ship(self, position: Position) -> Array:
         """Return the posterior mean of the rows of the top rung."""

@@ -10,7 +10,7 @@ from mixopt.optimize.baselines.entropy_search import EntropyStrategy
 from mixopt.optimize.baselines.fidelity_gp import joined
 from mixopt.optimize.encoding import Array
 from mixopt.problem import Problem
-from mixopt.replay.pool import Position
+from mixopt.replay.pool import Position, Wish
 
 ROUNDS = 6  # fits of one search, about; the authors fit after every trial, which takes hours with a thousand cheap ones
 
@@ -21,14 +21,14 @@ class EntropyPlayer:
 
     start: Callable[[Problem], Strategy]
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
         """Return the rows that one fit decides."""
         pool, affordable = position.pool, position.affordable()
         if not len(affordable):
-            return []
+            return Wish()
         if not position.bought:
             cheapest = affordable[pool.rungs[affordable] == pool.rungs[affordable].min()]
-            return [int(rng.choice(cheapest))]
+            return Wish(places=[int(rng.choice(cheapest))])
         strategy, names = self._strategy(pool.problem), [rung.name for rung in pool.problem.ladder]
         model = strategy.surrogate(position.evidence, pool.problem)
         rows = np.vstack(
@@ -37,7 +37,7 @@ class EntropyPlayer:
         gains = strategy.gains(model, rows, int(rng.integers(2**31)))
         ordered = affordable[np.argsort(-gains, kind="stable")]
         within = np.cumsum(pool.costs[ordered]) <= position.budget / ROUNDS
-        return [int(place) for place in ordered[: max(1, int(within.sum()))]]
+        return Wish(places=[int(place) for place in ordered[: max(1, int(within.sum()))]])
 
     def ship(self, position: Position) -> Array:
         """Return the posterior mean of the rows of the top rung."""

@@ -17,7 +17,7 @@ from mixopt.optimize.heuristics import temperature, unimax
 from mixopt.problem import Problem
 from mixopt.replay.bayesian import BayesianPlayer
 from mixopt.replay.fit import Builder
-from mixopt.replay.pool import Pool, Position
+from mixopt.replay.pool import Pool, Position, Wish
 
 SMOOTHING = 2.0  # temperature of the strategy of that name: weights as the square root of tokens
 OWN = "bayesian"  # the product's strategy
@@ -27,8 +27,8 @@ EXPLORED = 0.5  # of the budget goes to random mixtures at the cheapest rung, th
 class Player(Protocol):
     """A strategy on a pool of finished runs."""
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
-        """Return the places of rows to pay for next, in order; none ends the search."""
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
+        """Return the rows to pay for next; none ends the search."""
         ...
 
     def ship(self, position: Position) -> Array:
@@ -40,10 +40,10 @@ class Player(Protocol):
 class RandomPlayer:
     """Rows of the top rung at random, while there is money; it ships the best that it has observed."""
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
         """Return the rows of the top rung in random order."""
         tops = np.intersect1d(position.affordable(), position.pool.tops)
-        return [int(place) for place in rng.permutation(tops)]
+        return Wish(places=[int(place) for place in rng.permutation(tops)])
 
     def ship(self, position: Position) -> Array:
         """Return what was measured; infinite elsewhere."""
@@ -56,9 +56,9 @@ class FixedPlayer:
 
     wanted: Callable[[Problem], Mixture]
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
         """Return no row."""
-        return []
+        return Wish()
 
     def ship(self, position: Position) -> Array:
         """Return the distances to the mixture wanted."""
@@ -77,15 +77,15 @@ class ModelPlayer:
 
     build: Builder
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
         """Return what to explore, all at once; afterwards the model's pick among the rows that can be paid."""
         pool = position.pool
         if not position.bought:
-            return _explore(position, rng)
+            return Wish(places=_explore(position, rng))
         tops = np.intersect1d(position.affordable(), pool.tops)
         if not len(tops):
-            return []
-        return [int(tops[int(self._predict(position, pool.weights[tops]).argmin())])]
+            return Wish()
+        return Wish(places=[int(tops[int(self._predict(position, pool.weights[tops]).argmin())])])
 
     def ship(self, position: Position) -> Array:
         """Return the predicted objective."""

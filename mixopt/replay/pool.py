@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from mixopt.errors import ReplayError
-from mixopt.evidence import Evidence, History
+from mixopt.evidence import Evidence, History, LastFit
 from mixopt.objective import Objective
 from mixopt.optimize.encoding import Array, Indices
 from mixopt.problem import Problem
@@ -67,6 +67,14 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a strategy would pay for: places in the pool, in order; last_fit: where its next fit starts, if any."""
+
+    places: Sequence[int] = ()
+    last_fit: LastFit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seller:
     """The holder of the losses: shows those of a row once it is paid.
 
@@ -96,19 +104,18 @@ class Seller:
         )
         return cls(table=table, pool=pool, places=places, truth=truth[places])
 
-    def sell(self, position: Position, wanted: Sequence[int]) -> Position:
-        """Return the position after `wanted` rows are paid, in order, as far as the money goes; none is sold twice."""
+    def sell(self, position: Position, wish: Wish) -> Position:
+        """Return the position after the rows wanted are paid, in order, as far as money goes; none is sold twice."""
         bought, spent = list(position.bought), position.spent
-        for place in wanted:
+        for place in wish.places:
             cost = float(self.pool.costs[place])
             if place in bought or spent + cost > position.budget * (1.0 + SLACK):
                 continue
             bought.append(int(place))
             spent += cost
         seen = self.table.observations(self.places[bought])
-        return replace(
-            position, bought=tuple(bought), spent=spent, evidence=Evidence(history=History(observations=seen))
-        )
+        evidence = Evidence(history=History(observations=seen), last_fit=wish.last_fit)
+        return replace(position, bought=tuple(bought), spent=spent, evidence=evidence)
 
 
 def draw_tops(table: RunsTable, objective: Objective, top: str, *, size: int | None, seed: Sequence[int]) -> Indices:

@@ -9,7 +9,7 @@ from mixopt.errors import ReplayError
 from mixopt.optimize.encoding import Array
 from mixopt.replay.bayesian import BayesianPlayer
 from mixopt.replay.players import PLAYERS, Player, observed
-from mixopt.replay.pool import Pool, Position, Seller, draw_tops
+from mixopt.replay.pool import Pool, Position, Seller, Wish, draw_tops
 from mixopt.replay.search import SearchPlan, play, replay_search
 from mixopt.runs_table import RunsTable, TableRun
 from tests.mixopt.replay.small_tables import TOKENS, changed, small_table
@@ -49,8 +49,8 @@ class Scripted:
     wanted: tuple[int, ...]
     scores: Array
 
-    def buy(self, position: Position, rng: np.random.Generator) -> list[int]:
-        return [] if position.bought else list(self.wanted)
+    def buy(self, position: Position, rng: np.random.Generator) -> Wish:
+        return Wish() if position.bought else Wish(places=self.wanted)
 
     def ship(self, position: Position) -> Array:
         return self.scores
