@@ -1,4 +1,4 @@
-"""`mixopt replay`: surrogates and strategies on a finished table of runs."""
+"""`mixopt replay`: surrogates and strategies on finished tables of runs, and on landscapes with a known optimum."""
 
 import json
 import math
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mixopt.replay.fit import FitScore
     from mixopt.replay.score import Mean
     from mixopt.replay.search import SearchScore
+    from mixopt.replay.simulated import SimulatedScore
     from mixopt.runs_table import RunsTable
 
 FIT_EXAMPLES = """
@@ -31,6 +32,13 @@ Examples:
 
     mixopt replay search runs.csv --top large --costs 1,5 --strategies bayesian,random --json
 """
+SIMULATED_EXAMPLES = """
+Examples:
+
+    mixopt replay simulated --d 3,7 --seeds 4 --strategies bayesian,random,regmix
+
+    mixopt replay simulated --d 3,7,17,40 --seeds 20 --jobs 2 --json
+"""
 
 Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file of finished runs.")]
 Draws = Annotated[int, typer.Option(help="Random draws; means and standard errors are over these.")]
@@ -40,7 +48,7 @@ Jobs = Annotated[int, typer.Option(help="Processes to play the draws in; the sco
 
 T = TypeVar("T")
 
-replay = typer.Typer(help="Replay a finished table of runs: who would have needed the fewest?", no_args_is_help=True)
+replay = typer.Typer(help="Replay finished or simulated runs: who would have needed the fewest?", no_args_is_help=True)
 app.add_typer(replay, name="replay")
 
 
@@ -126,6 +134,34 @@ def replay_search(
     _print_search(report.scores)
 
 
+@replay.command("simulated", epilog=SIMULATED_EXAMPLES)
+def replay_simulated(
+    d: Annotated[str, typer.Option("--d", help="Numbers of domains, as 3,7,17,40.")] = "3,7,17,40",
+    seeds: Annotated[int, typer.Option(help="Landscapes of each size; their shapes come by turns.")] = 20,
+    budget: Annotated[float, typer.Option(help="Of every search, in trials at the top rung.")] = 6.0,
+    batch: Annotated[int, typer.Option(help="Trials that are proposed at once.")] = 8,
+    strategies: Annotated[str | None, typer.Option(help="Names, as a,b; none: all.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the first landscape.")] = 0,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Let strategies search closed-form landscapes, and score what each recommends by its loss above the optimum."""
+    from mixopt.optimize.strategies import STRATEGIES
+    from mixopt.replay import simulated
+
+    plan = simulated.SimulatedPlan(
+        domains=tuple(_whole(text) for text in _listed(d)), seeds=seeds, first_seed=seed, budget=budget, batch=batch
+    )
+    report = simulated.replay_simulated(plan, _chosen(strategies, STRATEGIES, "strategy"), jobs=jobs, told=_tell)
+    _left_out(report.left_out)
+    if not report.scores:
+        fail("no strategy is left to score; the reasons are above")
+    if as_json:
+        print(json.dumps([score.plain() for score in report.scores], indent=2, allow_nan=False))
+        return
+    _print_simulated(report.scores)
+
+
 def _read(path: Path) -> "RunsTable":
     """Return the table; what was mended on reading goes to stderr."""
     from mixopt.runs_table import read_runs
@@ -150,7 +186,7 @@ def _listed(text: str | None) -> list[str]:
 
 def _whole(text: str) -> int:
     if not text.isdecimal():
-        fail(f"a number of rows is a whole number; got {text!r}")
+        fail(f"a number of rows or domains is a whole number; got {text!r}")
     return int(text)
 
 
@@ -213,6 +249,19 @@ def _print_search(scores: "tuple[SearchScore, ...]") -> None:
                 _pair(score.rank, 2),
             )
             for score in sorted(scores, key=lambda score: (score.cost, score.regret.value))
+        ),
+    )
+
+
+def _print_simulated(scores: "tuple[SimulatedScore, ...]") -> None:
+    from mixopt.replay.players import OWN
+
+    _print_grid(
+        "Loss of the recommendation above the optimum (mean over landscapes, standard error)",
+        ("d", "strategy", "regret", f"above {OWN}'s"),
+        (
+            (str(score.d), score.strategy, _pair(score.regret, 4), _pair(score.behind, 4))
+            for score in sorted(scores, key=lambda score: (score.d, score.regret.value))
         ),
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from mixopt.errors import ReplayError
 from mixopt.mixture import Mixture
 from mixopt.optimize.baselines.rivals import RIVAL_SURROGATES, RIVALS
-from mixopt.optimize.encoding import Array
+from mixopt.optimize.encoding import Array, Indices
 from mixopt.optimize.heuristics import temperature, unimax
 from mixopt.problem import Problem
 from mixopt.replay.bayesian import BayesianPlayer
@@ -116,11 +116,16 @@ def _explore(position: Position, rng: np.random.Generator) -> list[int]:
     pool, problem = position.pool, position.pool.problem
     rows = rng.permutation(pool.at(0))
     if len(problem.ladder) == 1:
-        return [int(place) for place in rows[np.cumsum(pool.costs[rows]) <= max(EXPLORED * position.budget, 0.0)]]
+        return _sorted(rows[np.cumsum(pool.costs[rows]) <= max(EXPLORED * position.budget, 0.0)])
     wanted = min(float(pool.costs[rows].sum()), EXPLORED * position.budget)
     tops = (position.budget - wanted) // problem.ladder.top.cost_flops
     allowed = position.budget - tops * problem.ladder.top.cost_flops
-    return [int(place) for place in rows[np.cumsum(pool.costs[rows]) <= allowed]]
+    return _sorted(rows[np.cumsum(pool.costs[rows]) <= allowed])
+
+
+def _sorted(places: Indices) -> list[int]:
+    """Return places in the pool's order: the same rows are the same fit, whatever order they were drawn in."""
+    return [int(place) for place in np.sort(places)]
 
 
 def _random(_pool: Pool) -> Player:

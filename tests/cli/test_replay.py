@@ -76,3 +76,15 @@ def test_what_cannot_be_replayed_is_refused_in_words(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("mixopt: ")
     assert words in error
+
+
+def test_simulated_prints_what_recommendations_lose(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--d", "3", "--seeds", "2", "--budget", "1.5", "--strategies", "uniform,random"]
+    assert call("replay", "simulated", *asked, "--json", monkeypatch=monkeypatch) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert [(score["strategy"], score["d"]) for score in scores] == [("uniform", 3), ("random", 3)]
+    assert all(score["regret"] >= 0.0 for score in scores)
+    assert call("replay", "simulated", *asked, monkeypatch=monkeypatch) == 0
+    assert "regret" in capsys.readouterr().out

@@ -9,18 +9,20 @@ Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from mixopt.errors import SearchError
 from mixopt.evidence import Evidence
-from mixopt.optimize.encoding import Array, Encoding, Table
+from mixopt.optimize.encoding import Array, Encoding, Table, groups
 from mixopt.optimize.predictions import Predictions
 from mixopt.optimize.stack import folds
 from mixopt.problem import Problem
 
 FOLDS = 3
 PRIOR_RUNS = 3.0  # observations that the error of the rung below, or the slope 1, counts as; a guess
+REMEMBERED = 8  # fits; a search needs its own few
 FLAT = 1e-12  # variance below which a fit says the same of all mixtures
 
 Fit = Callable[[Array], Array]
@@ -118,8 +120,9 @@ def completed(
 def fitted(table: Table, regressor: Regressor, encoding: Encoding, problem: Problem) -> Level:
     """Return the regressor's fit of a rung, with the errors of rows left out."""
     weights, losses = table.inputs.weights, table.losses
-    trained = regressor(weights, losses)
-    left_out = trained.left_out if trained.left_out is not None else _left_out(table, regressor)
+    trained, left_out = _once(
+        regressor, weights.shape[1], np.ascontiguousarray(weights).tobytes(), np.ascontiguousarray(losses).tobytes()
+    )
     spread = trained.predict(weights).var(axis=0)
     return _level(trained.predict, left_out, losses, spread, encoding, problem)
 
@@ -165,14 +168,23 @@ def _blended(share: float, own: Array, prior: Array) -> Array:
     return np.where(np.isnan(prior), own, np.sqrt(share * own**2 + (1.0 - share) * np.nan_to_num(prior) ** 2))
 
 
-def _left_out(table: Table, regressor: Regressor) -> Array:
+@lru_cache(maxsize=REMEMBERED)
+def _once(regressor: Regressor, d: int, weights: bytes, losses: bytes) -> tuple[Trained, Array]:
+    """Return the fit of rows, and what it says of each left out; a search asks for one rung's fit at every trial."""
+    inputs = np.frombuffer(weights).reshape(-1, d)
+    values = np.frombuffer(losses).reshape(len(inputs), -1)
+    trained = regressor(inputs, values)
+    return trained, trained.left_out if trained.left_out is not None else _left_out(inputs, values, regressor)
+
+
+def _left_out(weights: Array, losses: Array, regressor: Regressor) -> Array:
     """Return predictions of all rows from fits without their mixture, `n x m`."""
-    held = folds(table.groups, FOLDS)
-    result = np.tile(table.losses.mean(axis=0), (len(table.losses), 1))
-    for fold in range(FOLDS if table.distinct >= FOLDS else 0):
+    same = groups(weights)
+    held = folds(same, FOLDS)
+    result = np.tile(losses.mean(axis=0), (len(losses), 1))
+    for fold in range(FOLDS if len(np.unique(same)) >= FOLDS else 0):
         kept = held != fold
-        predict = regressor(table.inputs.weights[kept], table.losses[kept]).predict
-        result[~kept] = predict(table.inputs.weights[~kept])
+        result[~kept] = regressor(weights[kept], losses[kept]).predict(weights[~kept])
     return result
 
 
