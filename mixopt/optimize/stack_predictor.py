@@ -32,12 +32,13 @@ class StackPredictor:
         belief = Belief.of(self.model, self.problem, inputs)
         names = [fit.name for fit in self.model.rungs]
         place = names.index(fidelity) if fidelity in names else len(names) - 1
-        sets_mean, sets_sd = self.model.sets(inputs)[place], self.model.rungs[place].rmse + np.zeros(1)
+        rungs = self.model.sets(inputs)
+        sets_mean, sets_sd = rungs[place], self.model.rungs[place].rmse + np.zeros(1)
         if fidelity not in names:
             trend = Trend.of(self.model, self.problem)
             ahead = position(self.problem, fidelity) - position(self.problem, names[-1])
+            sets_mean = trend.sets(rungs, ahead)
             sets_sd = trend.sets_sd(self.model.rungs[-1], sets_mean, ahead)
-            sets_mean = trend.sets(sets_mean, ahead)
         return Predictions(
             sets_mean=self._all(sets_mean),
             sets_sd=self._all(sets_sd + 0.0 * sets_mean),
