@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -110,8 +109,6 @@ class CommandTrainer:
         else:
             state, reason = _ending(job, code)
             outcome = Outcome(key=job.key, state=state, elapsed_s=elapsed_s, error=_with_tail(reason, log))
-        if outcome.state == "completed":
-            shutil.rmtree(job.checkpoint, ignore_errors=True)
         return outcome
 
     def prepare(self, job: Job, folder: Path) -> list[str]:
@@ -136,9 +133,12 @@ class CommandTrainer:
             for each, text in files.items():
                 (folder / each).write_text(text, encoding="utf-8")
             values[placeholder] = str(folder / name)
-        for path in (job.gold, job.checkpoint):
-            if path is not None:
-                Path(path).mkdir(parents=True, exist_ok=True)
+        if "gold" in self.command.placeholders and job.gold is not None:
+            Path(job.gold).mkdir(parents=True, exist_ok=True)
+        checkpoint = job.checkpoint
+        if "checkpoint" in self.command.placeholders and "://" not in checkpoint:
+            checkpoint = str(Path(checkpoint).absolute())
+            Path(checkpoint).mkdir(parents=True, exist_ok=True)
         steps = None if rung.steps is None else max(1, round(rung.steps * job.tokens / rung.tokens))
         return self.command.fill(
             values
@@ -151,7 +151,7 @@ class CommandTrainer:
                 "part": job.part,
                 "weights": ",".join(f"{name}={weight:.9f}" for name, weight in weights.items()),
                 "gold": "" if job.gold is None else str(Path(job.gold).absolute()),
-                "checkpoint": str(Path(job.checkpoint).absolute()),
+                "checkpoint": checkpoint,
                 "progress": str(folder / PROGRESS),
                 "cpus": f"{job.cpus:g}",
                 "gpus": f"{job.gpus:g}",

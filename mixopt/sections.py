@@ -211,7 +211,8 @@ class WorkersSection(Section):
 
     command: the user's own trainer in place of mixopt's, as one text or word by word, with placeholders; shell: it is
     handed to /bin/sh. environment: names of variables that it gets as `mixopt run` has them; their values are kept
-    nowhere. paths: where it keeps the text of every domain, as exporters take them.
+    nowhere. paths: where it keeps the text of every domain, as exporters take them. checkpoints: a folder or URL for
+    those of trainings that run, None for one beside the store; checkpoint_s: how often they are saved.
     """
 
     kind: Literal["ray", "local", "simulated"] = "ray"
@@ -221,3 +222,5 @@ class WorkersSection(Section):
     shell: bool = False
     environment: tuple[str, ...] = ()
     paths: Plain = {}
+    checkpoints: str | None = None
+    checkpoint_s: Positive = 60.0

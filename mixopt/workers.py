@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from proxies.checkpoint import Checkpoint
 from proxies.config import ProxyConfig
 from proxies.corpus import Part, open_corpus
 from proxies.train import train
@@ -23,7 +24,8 @@ class Job:
     `key` names the trial; `gold` is the folder for gold-token log-probabilities, None where nobody needs them.
     `target_tokens` cuts every domain to the share that `slice_tokens` (the rung's) are of them; None leaves it whole.
     proxy: None where the user's own command trains. folder: for what this attempt leaves behind, logs for one.
-    checkpoint: a folder that all attempts at the training share. resources: of Ray, beside CPUs and GPUs.
+    checkpoint: a folder or URL that all attempts at the training share, written every `checkpoint_s`.
+    resources: of Ray, beside CPUs and GPUs.
     timeout_s: a training that takes longer fails.
     """
 
@@ -44,6 +46,7 @@ class Job:
     gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)
     timeout_s: float | None = None
+    checkpoint_s: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,7 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
             slice_tokens=job.slice_tokens,
             gold=None if job.gold is None else Path(job.gold),
             report=forward,
+            checkpoint=Checkpoint(folder=job.checkpoint, every_s=job.checkpoint_s),
         )
     except Exception as error:  # noqa: BLE001  # the edge of a worker: whatever went wrong belongs to the trial
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"

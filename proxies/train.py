@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxies import machine
+from proxies.checkpoint import Checkpoint
 from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, DomainTokens, Part
 from proxies.errors import ProxyError
@@ -41,14 +43,16 @@ def train(
     slice_tokens: int | None = None,
     gold: Path | None = None,
     report: Report | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
-    """Train a proxy from scratch on `tokens` (rounded down to whole steps) of `recipe`, and evaluate it on `part`.
+    """Train a proxy on `tokens` (rounded down to whole steps) of `recipe`, and evaluate it on `part`.
 
     Same arguments, same losses, bit for bit on one machine with one thread. `target_tokens`: simulated epoching,
     where every domain is cut as for a training on `slice_tokens` (None: `tokens`; more, where this training is cut
     short but must pass over the text of a longer one).
     `gold`: a folder for the gold-token log-probabilities of every evaluation set, `<set>.npy`, float32, natural log.
-    `report` is called at every point of the curve.
+    `report` is called at every point of the curve. `checkpoint`: where the training is saved from time to time, and
+    goes on from, with the same losses as if it had never stopped; whoever wants it gone removes it.
     """
     batches = draw(
         config,
@@ -61,8 +65,8 @@ def train(
     )
     model = build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=seed)
     started = time.perf_counter()
-    curve, diverged = fit(model, batches, report=report)
-    trained_s = time.perf_counter() - started
+    curve, diverged, before_s = fit(model, batches, report=report, checkpoint=checkpoint)
+    trained_s = before_s + time.perf_counter() - started
     done = curve[-1][0]
     measured = NOTHING if diverged else measure(model, corpus, part=part, gold=gold)
     if not all(math.isfinite(loss) for loss in measured.losses.values()):
@@ -78,7 +82,7 @@ def train(
         tokens=done,
         flops=config.flops_per_token(corpus.vocabulary) * done
         + config.forward_flops_per_token(corpus.vocabulary) * read,
-        elapsed_s=time.perf_counter() - started,
+        elapsed_s=before_s + time.perf_counter() - started,
         diverged=diverged,
         details={
             "precision": str(model.dtype).removeprefix("torch."),
@@ -137,29 +141,69 @@ def build(config: ProxyConfig, *, vocabulary: int, end_of_document: int, seed: i
 
 
 def fit(
-    model: Decoder, batches: Batches, *, report: Report | None = None
-) -> tuple[tuple[tuple[int, float], ...], bool]:
-    """Train `model` on all `batches`; return the curve, and whether the training diverged and so stopped early."""
+    model: Decoder, batches: Batches, *, report: Report | None = None, checkpoint: Checkpoint | None = None
+) -> tuple[tuple[tuple[int, float], ...], bool, float]:
+    """Train `model` on all `batches`, or on those that the checkpoint leaves.
+
+    Return the curve, whether the training diverged and so stopped early, and the seconds spent before the checkpoint.
+    """
     config = model.config
     optimizers = OPTIMIZERS[config.optimizer](model, config)
     started = time.perf_counter()
     curve: list[tuple[int, float]] = []
     recent: list[Tensor] = []
+    first, before_s = 0, 0.0
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        first, before_s, curve, recent = _restore(state, model, optimizers)
     every = max(1, round(batches.steps / CURVE_POINTS))
-    for k in range(batches.steps):
+    for k in range(first, batches.steps):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, (k + 0.5) / batches.steps)
         recent.append(step(model, batches.batch(k), optimizers))
+        elapsed_s = before_s + time.perf_counter() - started
         if (k + 1) % every == 0 or k + 1 == batches.steps:
             loss = float(torch.stack(recent).mean())
             recent.clear()
             curve.append(((k + 1) * config.batch_tokens, loss))
             if report:
-                report(Progress(tokens=curve[-1][0], loss=loss, elapsed_s=time.perf_counter() - started))
+                report(Progress(tokens=curve[-1][0], loss=loss, elapsed_s=elapsed_s))
             if has_diverged(curve, progress=(k + 1) / batches.steps, vocabulary=model.vocabulary):
-                return tuple(curve), True
-    return tuple(curve), False
+                return tuple(curve), True, before_s
+        if checkpoint is not None and checkpoint.is_due:
+            checkpoint.save(_state(model, optimizers, steps=k + 1, elapsed_s=elapsed_s, curve=curve, recent=recent))
+    return tuple(curve), False, before_s
+
+
+def _state(
+    model: Decoder,
+    optimizers: Sequence[torch.optim.Optimizer],
+    *,
+    steps: int,
+    elapsed_s: float,
+    curve: Sequence[tuple[int, float]],
+    recent: Sequence[Tensor],
+) -> dict[str, Any]:
+    """Return all that the steps after the first `steps` depend on; batches depend on their number alone."""
+    return {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "steps": steps,
+        "elapsed_s": elapsed_s,
+        "curve": list(curve),
+        "recent": [float(loss) for loss in recent],
+    }
+
+
+def _restore(
+    state: Mapping[str, Any], model: Decoder, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[int, float, list[tuple[int, float]], list[Tensor]]:
+    """Put `model` and `optimizers` where they were; return the steps taken, their seconds, the curve and its rest."""
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    recent = [torch.tensor(loss, device=model.table.device) for loss in state["recent"]]
+    return state["steps"], state["elapsed_s"], [(tokens, loss) for tokens, loss in state["curve"]], recent
 
 
 def step(model: Decoder, rows: NDArray[np.int64], optimizers: Sequence[torch.optim.Optimizer]) -> Tensor:

@@ -16,6 +16,7 @@ from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
 from mixopt.search.wishes import CANCEL
 from mixopt.workers import Job, JobProgress, Outcome, Workers
+from proxies.checkpoint import remove
 from store import Search, Store, Trial
 
 POLL_S = 0.5
@@ -69,6 +70,7 @@ class Driver:
             if outcome.key in self._in_flight:
                 trial, job = self._in_flight.pop(outcome.key)
                 record(self.store, trial, outcome, gold=job.gold)
+                remove(job.checkpoint)
         self.store.requeue(self.search.id)
 
     def _resume(self) -> None:
@@ -136,6 +138,7 @@ class Driver:
             if trial.number == number and trial.state in WAITING:
                 self.workers.cancel(trial.id)
                 self._in_flight.pop(trial.id, None)
+                remove(self.setting.checkpoint(trial.run_hash))
                 self._fractions.pop(trial.id, None)
                 self.store.fail(trial.id, state="cancelled", error="somebody asked for it")
                 self._say(f"{self._title(trial)}: cancelled, as somebody asked")
@@ -268,6 +271,7 @@ class Driver:
             self._say(f"{self._title(trial)}: {event.error}; it starts again")
             return
         record(self.store, trial, event, gold=job.gold)
+        remove(job.checkpoint)  # not before: were this driver to die now, the next one would go on from it
         self._say(f"{self._title(trial)}: {self._result(self.store.trial(self.search.id, trial.number))}")
         trials = self._trials()
         failed = sum(trial.state in ("failed", "diverged") for trial in trials)

@@ -119,7 +119,8 @@ class Setting:
             rung=rung.name,
             slice_tokens=rung.tokens,
             folder=f"{self.artifacts}/{trial.run_hash}/attempt-{attempt}",
-            checkpoint=f"{self.artifacts}/{trial.run_hash}/checkpoint",
+            checkpoint=self.checkpoint(trial.run_hash),
+            checkpoint_s=self.config.workers.checkpoint_s,
             target_tokens=self.config.target.tokens if self.config.target else None,
             gold=self.gold(trial),
             cpus=rung.cpus,
@@ -127,6 +128,11 @@ class Setting:
             resources=rung.resources,
             timeout_s=rung.timeout_s,
         )
+
+    def checkpoint(self, run_hash: str) -> str:
+        """Return the folder or URL where a training of that run is saved while it goes on."""
+        place = self.config.workers.checkpoints
+        return f"{self.artifacts}/{run_hash}/checkpoint" if place is None else f"{place.rstrip('/')}/{run_hash}"
 
     def gold(self, trial: Trial) -> str | None:
         """Return the folder for an expert's gold-token log-probabilities, None for any other trial."""

@@ -1,6 +1,6 @@
 """The loop on simulated proxies: budgets, resumption, failures, proof."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from mixopt.search.snapshot import Snapshot
 from mixopt.search.wishes import CANCEL
 from mixopt.simulated_workers import SimulatedWorkers
 from mixopt.text import Folders
-from mixopt.workers import Job, JobProgress, Outcome, Workers
+from mixopt.workers import Job, JobProgress, LocalWorkers, Outcome, Workers, run_job
 from store import LeaseHeld, Store, Trial
+from tests.cli.small_search import write_search
 
 CONFIG = Path(__file__).parents[3] / "configs" / "simulated.yaml"
 
@@ -309,3 +310,50 @@ def test_the_same_runs_are_not_trained_twice_across_searches(store: Store) -> No
     again = store.trials(store.searches()[1].id)
     assert all(not store.attempts(trial.id) for trial in again if trial.purpose == "expert")
     assert sum(t.charged_flops for t in again) == pytest.approx(sum(t.charged_flops for t in trials(store)))
+
+
+class TornOnce(LocalWorkers):
+    """Workers that train for real and lose every training once, in its middle."""
+
+    def __init__(self) -> None:
+        super().__init__(self.tear)
+        self.steps: dict[int, list[int]] = {}
+
+    def tear(self, job: Job, report: Callable[[JobProgress], None]) -> Outcome:
+        first = job.key not in self.steps
+        seen = self.steps.setdefault(job.key, [])
+
+        def watch(progress: JobProgress) -> None:
+            seen.append(progress.tokens)
+            if first and progress.tokens >= job.tokens // 2:
+                raise KeyboardInterrupt
+
+        try:
+            return run_job(job, watch)
+        except KeyboardInterrupt:
+            return Outcome(key=job.key, state="lost", error="worker lost")
+
+
+def test_a_lost_training_goes_on_from_its_checkpoint_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    config = load(write_search(tmp_path, budget=1.5e9))
+    plain = config.resolved() | {"experts": None, "proof": False, "strategy": {"name": "random", "natural_seeds": 1}}
+    found = {}
+    torn_workers = TornOnce()
+    places: dict[str, Workers] = {"torn": torn_workers, "whole": LocalWorkers()}
+    for name, workers in places.items():
+        changed = SearchConfig.from_plain(
+            plain | {"name": name, "workers": {"kind": "local", "checkpoint_s": 1e-9}}, root=config.root
+        )
+        folders = Folders.beside(str(tmp_path / f"{name}.db"))
+        with Store(tmp_path / f"{name}.db") as store:
+            text = prepare_text(changed, folders, report=lambda _: None)
+            setting = Setting.of(changed, text, artifacts=str(tmp_path / name))
+            with driving(setting, store=store, workers=workers, elapsed_s=0.0) as driver:
+                list(driver.drive())
+            found[name] = trials(store)
+    torn, whole = found["torn"], found["whole"]
+    assert [trial.losses for trial in torn] == [trial.losses for trial in whole]
+    assert {trial.attempts for trial in torn} == {2}
+    assert not list((tmp_path / "torn").rglob("training.pt*"))
+    # The point at which it was torn was told before it was saved; nothing else is told twice.
+    assert all(len(steps) == len(set(steps)) + 1 for steps in torn_workers.steps.values())
