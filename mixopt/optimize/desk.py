@@ -17,6 +17,7 @@ from mixopt.optimize.acquisition import ACQUISITIONS, UNITS, Belief, knowledge_g
 from mixopt.optimize.agreement import Heard
 from mixopt.optimize.design import opening, reference
 from mixopt.optimize.encoding import Array
+from mixopt.optimize.guarding import chances, standing
 from mixopt.optimize.recommend import TOO_RISKY, choose, measured_rows
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.optimize.trials import next_seed, search_trial, tried
@@ -67,7 +68,8 @@ class Desk:
             mixtures=[Mixture.from_array(problem.space.names, row) for row in rows],
             belief=Belief.of(model, problem, inputs),
             sets=model.sets(inputs),
-            safe=1.0 - candidates.risk(evidence, problem.space.names, rows),
+            safe=(1.0 - candidates.risk(evidence, problem.space.names, rows))
+            * chances(standing(model, problem, rows), len(rows)),
             taken=list(taken),
             opened=frozenset((p.mixture, p.fidelity) for p in opening(problem)),
         )

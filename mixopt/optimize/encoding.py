@@ -3,14 +3,17 @@
 Shapes: n observations, d domains, m evaluation sets, B mixtures.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.evidence import Evidence, MixtureLosses
+from mixopt.evidence import Evidence, MixtureLosses, Observation
 from mixopt.mixture import Mixture
+from mixopt.objective import ERROR
+from mixopt.optimize.links import Links
 from mixopt.problem import Problem
 
 Array = NDArray[np.float64]
@@ -37,11 +40,15 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The observations at one rung: `inputs` of `n` rows, `losses` `n x m`, `groups` `n`: equal for equal mixtures."""
+    """The observations at one rung: `inputs` of `n` rows, `losses` `n x m`, `groups` `n`: equal for equal mixtures.
+
+    items: `n x m`, how many answers an error is a share of; nan where nobody says.
+    """
 
     inputs: Inputs
     losses: Array
     groups: Indices
+    items: Array
 
     @property
     def distinct(self) -> int:
@@ -61,12 +68,12 @@ class Encoding:
     def of(cls, evidence: Evidence, problem: Problem) -> "Encoding":
         """Return the encoding of `evidence`: all sets of the objective, and others that were measured throughout."""
         rows = [o.losses for o in evidence.history.observations if o.fidelity in problem.ladder]
-        rows = [losses for losses in rows if all(name in losses for name in problem.objective.sets)]
-        needed = set(problem.objective.sets)
+        rows = [losses for losses in rows if all(name in losses for name in problem.objective.needed)]
+        needed = set(problem.objective.needed)
         sets = tuple(name for name in problem.sets if name in needed or all(name in losses for losses in rows))
         ensemble = evidence.ensemble
         if ensemble is not None and not (
-            set(sets) <= set(ensemble.sets) and set(ensemble.domains) == set(problem.space.names)
+            set(map(_covariate, sets)) <= set(ensemble.sets) and set(ensemble.domains) == set(problem.space.names)
         ):
             ensemble = None
         return cls(names=problem.space.names, sets=sets, ensemble=ensemble)
@@ -77,7 +84,7 @@ class Encoding:
             experts = None if self.ensemble is None else np.zeros((0, len(self.sets)))
             return Inputs(weights=weights, experts=experts)
         order = [self.names.index(name) for name in self.ensemble.domains]
-        columns = [self.ensemble.sets.index(name) for name in self.sets]
+        columns = [self.ensemble.sets.index(_covariate(name)) for name in self.sets]
         return Inputs(weights=weights, experts=self.ensemble.losses(weights[:, order])[:, columns])
 
     def weights(self, mixtures: Sequence[Mixture]) -> Array:
@@ -86,12 +93,38 @@ class Encoding:
 
     def table(self, evidence: Evidence, fidelity: str) -> Table:
         """Return the observations at the rung `fidelity` with finite losses of every set."""
-        found = [
-            o for o in evidence.history.at(fidelity) if all(np.isfinite(o.losses.get(s, np.nan)) for s in self.sets)
-        ]
+        return self._table([o for o in evidence.history.at(fidelity) if self._measured(o) == len(self.sets)])
+
+    def every(self, evidence: Evidence, fidelity: str) -> Table:
+        """Return `table`, and after it the observations that lack some of the sets: nan there."""
+        found = evidence.history.at(fidelity)
+        whole = [o for o in found if self._measured(o) == len(self.sets)]
+        return self._table(whole + [o for o in found if 0 < self._measured(o) < len(self.sets)])
+
+    @property
+    def links(self) -> Links:
+        """The scales on which the sets are modelled."""
+        return Links.of(self.sets)
+
+    def _measured(self, observation: Observation) -> int:
+        return sum(math.isfinite(observation.losses.get(name, math.nan)) for name in self.sets)
+
+    def _table(self, found: Sequence[Observation]) -> Table:
         weights = self.weights([o.mixture for o in found])
-        losses = np.array([[o.losses[name] for name in self.sets] for o in found]).reshape(-1, len(self.sets))
-        return Table(inputs=self.inputs(weights), losses=losses, groups=groups(weights))
+        shape = (-1, len(self.sets))
+        losses = np.array([[o.losses.get(name, np.nan) for name in self.sets] for o in found]).reshape(shape)
+        items = np.array([[o.items.get(name, np.nan) for name in self.sets] for o in found], dtype=float).reshape(shape)
+        return Table(
+            inputs=self.inputs(weights),
+            losses=np.where(np.isfinite(losses), losses, np.nan),
+            groups=groups(weights),
+            items=items,
+        )
+
+
+def _covariate(name: str) -> str:
+    """Return the set whose loss the experts tell of `name`: that of the right answers, of an error."""
+    return name.removeprefix(ERROR)
 
 
 def groups(weights: Array) -> Indices:

@@ -8,11 +8,12 @@ from scipy.special import ndtr
 
 from mixopt.evidence import Evidence, Prediction
 from mixopt.mixture import Mixture
-from mixopt.optimize import candidates
+from mixopt.optimize import candidates, guarding
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.agreement import Agreement, listen, spearman
 from mixopt.optimize.design import reference
 from mixopt.optimize.encoding import Array
+from mixopt.optimize.guarding import penalised, standing
 from mixopt.optimize.surrogate import RungFit, Surrogate
 from mixopt.problem import Problem
 
@@ -31,6 +32,7 @@ class Recommendation:
 
     predicted, natural: the objective at the top rung. beats_natural: probability that it does so.
     agreement: of every cheaper rung with the top; none while fewer than three mixtures were measured there.
+    guard: how surely the mixture keeps to the objective's guard and which set most likely breaks it; None without one.
     fallback: why a simpler model than wanted was used, or None. model: the fit, plain; fitted: the fit itself, to
     predict other mixtures from (None: nothing was measured).
     """
@@ -43,6 +45,7 @@ class Recommendation:
     fallback: str | None
     model: Mapping[str, object]
     fitted: Surrogate | None
+    guard: Mapping[str, object] | None = None
 
     def plain(self) -> dict[str, object]:
         """Return the recommendation as JSON holds it."""
@@ -53,6 +56,7 @@ class Recommendation:
             "beats_natural": self.beats_natural,
             "agreement": [asdict(entry) for entry in self.agreement],
             "fallback": self.fallback,
+            "guard": None if self.guard is None else dict(self.guard),
         }
 
 
@@ -79,6 +83,7 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
         fallback=_fallback(model, problem),
         model=describe(model),
         fitted=model,
+        guard=guarding.plain(standing(model, problem, pick[None])),
     )
 
 
@@ -107,6 +112,7 @@ def choose(
         belief = Belief.of(model, problem, model.encoding.inputs(rows))
         risky = candidates.risk(evidence, problem.space.names, rows) > TOO_RISKY
         total: Array = belief.top_mean + caution * belief.sd(len(belief.mean) - 1)
+        total = penalised(total, standing(model, problem, rows), model.rungs[-1].scale.objective_width)
         return np.where(risky, np.inf, total)
 
     measured = measured_rows(model, problem)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixopt.evidence import Evidence, LastFit
 from mixopt.objective import Objective
+from mixopt.optimize.composition import expected, joint_errors
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.laws import LAWS
 from mixopt.optimize.members import LENGTHS, MEMBERS, Entry, Features, Fitted, matern
@@ -39,12 +40,14 @@ TAIL = 3.0  # spreads above the middle from which losses count less: a corner's 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Losses of a rung to about 0 in the middle, 1 wide: `center` and `width`, `m`; objective and experts alike.
+    """Losses of a rung to about 0 in the middle, 1 wide; objective and experts alike.
 
-    ratio, objective_ratio: of levels, to those of the rung below (1 at the first); `m` and a number.
+    center, linked_width: of every set on the scale of its link, `m`. width: and as loss or error.
+    ratio, objective_ratio: of levels, to those of the rung below (1 at the first, and of errors); `m` and a number.
     """
 
     center: Array
+    linked_width: Array
     width: Array
     objective_center: float
     objective_width: float
@@ -64,6 +67,8 @@ class RungFit:
     residual: out-of-fold residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
     noise_sd: of the objective, seed to seed. amplitude, length: of the residual process; slope: b_r of the rung below.
     lower: the sets as the rung below predicts them at the rows, `n x m`; None at the first rung.
+    errors: covariance over sets of what the members miss out of fold, `m x m`, and sets_left: what they leave of the
+    rows, `n x m`, both on the scales of the links.
     fallback: why a simpler model than wanted stands here, or None.
     """
 
@@ -83,6 +88,8 @@ class RungFit:
     slope: float
     left: Array
     lower: Array | None
+    errors: Array
+    sets_left: Array
     fallback: str | None
 
 
@@ -95,7 +102,11 @@ class Surrogate:
     rungs: tuple[RungFit, ...]
 
     def sets(self, inputs: Inputs) -> list[Array]:
-        """Return the predicted losses at every rung, `R` arrays `B x m`."""
+        """Return the predicted losses and errors at every rung, `R` arrays `B x m`."""
+        return [self.encoding.links.back(values) for values in self.linked(inputs)]
+
+    def linked(self, inputs: Inputs) -> list[Array]:
+        """Return the predictions at every rung on the scales of `links`, `R` arrays `B x m`."""
         predictions: list[Array] = []
         for rung in self.rungs:
             lower = predictions[-1] if predictions else None
@@ -124,7 +135,8 @@ class Surrogate:
             mean = mean + gain @ (rung.left - mean[own])
             joint = joint - gain @ joint[own]
         kept = (np.arange(len(self.rungs))[:, None] * total + np.arange(len(inputs))).ravel()
-        losses = [self.objective.of_array(losses, self.encoding.sets) for losses in self.sets(inputs)]
+        pairs = zip(self.rungs, self.linked(inputs), strict=True)
+        losses = [expected(self.objective, self.encoding.sets, values, rung.errors) for rung, values in pairs]
         return np.array(losses) + mean[kept].reshape(len(self.rungs), -1), joint[np.ix_(kept, kept)]
 
     @property
@@ -149,26 +161,36 @@ def fit(evidence: Evidence, problem: Problem) -> Surrogate | None:
         table = encoding.table(evidence, fidelity.name)
         if len(table.losses):
             below = Surrogate(encoding=encoding, objective=problem.objective, rungs=tuple(rungs))
-            rungs.append(_fit_rung(fidelity.name, table, below, (evidence.last_fit or {}).get(fidelity.name, {})))
+            start = (evidence.last_fit or {}).get(fidelity.name, {})
+            rungs.append(_fit_rung(fidelity.name, table, encoding.every(evidence, fidelity.name), below, start))
     return Surrogate(encoding=encoding, objective=problem.objective, rungs=tuple(rungs)) if rungs else None
 
 
-def _fit_rung(name: str, table: Table, below: Surrogate, start: Mapping[str, Array]) -> RungFit:
-    lower = below.sets(table.inputs)[-1] if below.rungs else None
+def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Mapping[str, Array]) -> RungFit:
+    """Return the model of a rung: members fitted to `every` row, all else to `table`, the first of them, all whole."""
+    links, n = below.encoding.links, len(table.losses)
+    lower = below.linked(every.inputs)[-1] if below.rungs else None
     values = below.objective.of_array(table.losses, below.encoding.sets)
-    scale = _scale(table, values, lower, below)
-    features = _features(table.inputs, lower, scale)
+    linked = links.to(every.losses, every.items)
+    known = None if lower is None else lower[:n]
+    scale = _scale(table, values, linked[:n], known, below)
+    features = _features(every.inputs, lower, scale)
     if below.rungs:
         features = replace(features, inherited=handed_up(below.rungs[-1].parameters))
-    y = ((table.losses - scale.center) / scale.width).T
-    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2))
+    y = np.nan_to_num((linked - scale.center) / scale.linked_width).T
+    explained = (links.variance(every.losses, every.items) / scale.linked_width**2).T
+    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2) + explained)
+    precision *= np.isfinite(linked).T
     names = _applicable(table.distinct, features)
-    fitted, held_out, parameters = _fit_members(names, features, y, precision, table.groups, start)
-    shares = stack_weights(held_out, y, precision, _importance(below))
-    at_rows = np.stack([member(features) for member in fitted])
-    losses = combined(shares, at_rows) * scale.width + scale.center
-    unseen = combined(shares, held_out) * scale.width + scale.center
-    missed = values - below.objective.of_array(unseen, below.encoding.sets)
+    fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
+    held_out = held_out[..., :n]
+    shares = stack_weights(held_out, y[:, :n], precision[:, :n], _importance(below))
+    at_rows = np.stack([member(features)[:, :n] for member in fitted])
+    losses = combined(shares, at_rows) * scale.linked_width + scale.center
+    unseen = combined(shares, held_out) * scale.linked_width + scale.center
+    linked_rmse = _rmse(unseen - linked[:n], scale.linked_width)
+    errors = joint_errors(unseen - linked[:n], linked_rmse)
+    missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
     tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
     noise = _noise_sd(values, table.groups, scale.objective_width)
     amplitude, length, slope = _residual(table, missed, tail, noise, scale, below)
@@ -181,41 +203,49 @@ def _fit_rung(name: str, table: Table, below: Surrogate, start: Mapping[str, Arr
         fitted=fitted,
         parameters=parameters,
         out_of_fold=missed,
-        rmse=_rmse(unseen - table.losses, scale),
+        rmse=_rmse(links.back(unseen) - table.losses, scale.width),
+        errors=errors,
+        sets_left=linked[:n] - losses,
         noise_sd=noise,
         row_noise=noise**2 * tail + (amplitude * 0.5) ** 2 * (tail - 1.0),
         amplitude=amplitude,
         length=length,
         slope=slope,
-        left=values - below.objective.of_array(losses, below.encoding.sets),
-        lower=lower,
+        left=values - expected(below.objective, below.encoding.sets, losses, errors),
+        lower=None if known is None else links.back(known),
         fallback=_fallback(name, table.distinct, names),
     )
 
 
-def _scale(table: Table, values: Array, lower: Array | None, lower_model: Surrogate) -> Scale:
-    """Return robust centers and widths; above the first rung those of the rung below, which has more rows, moved."""
-    center = np.median(table.losses, axis=0)
+def _scale(table: Table, values: Array, linked: Array, lower: Array | None, model: Surrogate) -> Scale:
+    """Return robust centers and widths; above the first rung those of the rung below, which has more rows, moved.
+
+    linked, lower: rows, and what the rung below predicts of them, on the scales of the links.
+    """
+    center, links = np.median(linked, axis=0), model.encoding.links
     middle = float(np.median(values))
     experts = table.inputs.experts if table.inputs.experts is not None else np.zeros_like(table.losses)
     if lower is not None:
-        below = lower_model.rungs[-1].scale
-        ratio = _ratio(table.losses, lower)
-        moved = lower_model.objective.of_array(lower, lower_model.encoding.sets)
+        below = model.rungs[-1].scale
+        ratio = np.where(links.bent, 1.0, _ratio(linked, lower))
+        moved = model.objective.of_array(links.back(lower), model.encoding.sets)
         whole = float(_ratio(values[:, None], moved[:, None])[0])
-        return Scale(
-            center=ratio * below.center + np.median(table.losses - ratio * lower, axis=0),
-            width=ratio * below.width,
+        center = ratio * below.center + np.median(linked - ratio * lower, axis=0)
+        return replace(
+            below,
+            center=center,
+            linked_width=ratio * below.linked_width,
+            width=ratio * below.linked_width * links.slope(center),
             objective_center=middle,
             objective_width=whole * below.objective_width,
-            experts_center=below.experts_center,
-            experts_width=below.experts_width,
             ratio=ratio,
             objective_ratio=whole,
         )
+    width = _width(linked - center)
     return Scale(
         center=center,
-        width=_width(table.losses - center),
+        linked_width=width,
+        width=width * links.slope(center),
         objective_center=middle,
         objective_width=float(_width(values[:, None] - middle)[0]),
         experts_center=np.median(experts, axis=0),
@@ -242,7 +272,7 @@ def _width(deviations: Array) -> Array:
 def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
     columns, slopes = [], []
     if lower is not None:
-        columns.append(((lower * scale.ratio - scale.center) / scale.width).T)
+        columns.append(((lower * scale.ratio - scale.center) / scale.linked_width).T)
         slopes.append(1.0)
     if inputs.experts is not None:
         columns.append(((inputs.experts - scale.experts_center) / scale.experts_width).T)
@@ -304,7 +334,7 @@ def _importance(below: Surrogate) -> Array:
 
 def _stacked(rung: "RungFit", features: Features) -> Array:
     losses = combined(rung.shares, np.stack([member(features) for member in rung.fitted]))
-    scaled: Array = losses * rung.scale.width + rung.scale.center
+    scaled: Array = losses * rung.scale.linked_width + rung.scale.center
     return scaled
 
 
@@ -354,9 +384,9 @@ def _slope(table: Table, below: Surrogate, expected: float) -> float:
     return (PRIOR_RUNS * expected + seen * ratio) / (PRIOR_RUNS + seen)
 
 
-def _rmse(errors: Array, scale: Scale) -> Array:
-    guess = (GUESSED_RESIDUAL * scale.width) ** 2
-    clipped = np.minimum(np.abs(errors), TAIL * scale.width)
+def _rmse(errors: Array, width: Array) -> Array:
+    guess = (GUESSED_RESIDUAL * width) ** 2
+    clipped = np.minimum(np.abs(errors), TAIL * width)
     result: Array = np.sqrt((PRIOR_RUNS * guess + (clipped**2).sum(0)) / (PRIOR_RUNS + len(errors)))
     return result
 
