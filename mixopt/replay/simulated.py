@@ -6,12 +6,12 @@ landscapes with the same money.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mixopt.errors import MixoptError, ReplayError
-from mixopt.evidence import Evidence, History, Observation, Strategy
+from mixopt.evidence import Evidence, History, Observation, Purse, Strategy
 from mixopt.mixture import Mixture
 from mixopt.optimize.baselines.entropy_search import EntropyStrategy
 from mixopt.optimize.baselines.swarm import SwarmStrategy
@@ -111,16 +111,21 @@ def replay_simulated(
 
 
 def search(strategy: Strategy, landscape: Landscape, *, budget: float, batch: int) -> Evidence:
-    """Return what `strategy` has seen when a further trial would cost more than is left."""
+    """Return what `strategy` has seen when a further trial would cost more than is left, or when it wants no more."""
     seen: list[Observation] = []
-    evidence, left = Evidence(), budget * (1.0 + SLACK)
+    left = budget
     while True:
-        for proposal in strategy.propose(evidence, n=batch, seed=landscape.seed * 1_000 + len(seen)):
-            left -= landscape.problem.ladder[proposal.fidelity].cost_flops
-            if left < 0.0:
-                return Evidence(history=History(observations=tuple(seen)))
+        purse = Purse(total_flops=budget, left_flops=max(left, 0.0))
+        evidence = Evidence(history=History(observations=tuple(seen)), purse=purse)
+        proposals = strategy.propose(evidence, n=batch, seed=landscape.seed * 1_000 + len(seen))
+        for proposal in proposals:
+            cost = landscape.problem.ladder[proposal.fidelity].cost_flops
+            if cost > left + SLACK * budget:
+                return replace(evidence, history=History(observations=tuple(seen)))
+            left -= cost
             seen.append(landscape.observe(len(seen), proposal.mixture, proposal.fidelity, proposal.seed))
-        evidence = Evidence(history=History(observations=tuple(seen)))
+        if not proposals:
+            return evidence
 
 
 def recommended(strategy: Strategy, evidence: Evidence, problem: Problem) -> Mixture:
