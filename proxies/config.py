@@ -1,10 +1,11 @@
 """A proxy's configuration, and its parameters and FLOPs by arithmetic alone."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, Self, get_args
 
 from proxies.errors import ProxyError
+from proxies.starts import CHECKS
 
 Activation = Literal["relu2", "swiglu"]
 OptimizerName = Literal["muon", "adamw"]
@@ -46,6 +47,8 @@ class ProxyConfig:
     experts, as narrow as that makes them, and a larger `top_k` they are fine-grained. `top_k`: experts a token goes to,
     with router "relu" on average. `tied_layers`: as many consecutive layers share their experts, not their routers.
     `bias_rate`: how far a step moves the biases of router "sigmoid".
+    `init`: the training starts from another model, trained on the same recipe first: `method` (upcycle, drop-upcycle,
+    grow), its `tokens`, and the settings in which its `proxy` differs. That training is part of the cost.
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     """
 
@@ -74,6 +77,7 @@ class ProxyConfig:
     decay_fraction: float = 0.3
     clip_norm: float = 1.0
     precision: Precision = "auto"
+    init: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
@@ -85,6 +89,8 @@ class ProxyConfig:
                 raise ProxyError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
         _check_shape(self)
         _check_training(self)
+        if self.init is not None:
+            _check_init(self, self.init)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, object]) -> Self:
@@ -99,6 +105,19 @@ class ProxyConfig:
     def to_plain(self) -> dict[str, object]:
         """Return every setting as plain values, defaults included."""
         return asdict(self)
+
+    @property
+    def start(self) -> "Start | None":
+        """What the training starts from; None where from nothing."""
+        if self.init is None:
+            return None
+        method, changes = str(self.init["method"]), self.init.get("proxy", {})
+        assert isinstance(changes, Mapping)
+        dense: dict[str, object] = {} if method == "grow" else {"experts": 0, "shared_experts": 0}
+        proxy = replace(self, **{**dense, **changes, "init": None})  # type: ignore[arg-type]  # checked by it
+        tokens = self.init["tokens"]
+        assert isinstance(tokens, int)
+        return Start(method=method, tokens=tokens, proxy=proxy)
 
     @property
     def head_width(self) -> int:
@@ -154,9 +173,20 @@ class ProxyConfig:
         return tables * vocabulary * self.width
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a training starts from: another proxy, trained on `tokens` of the same recipe, and how it is taken over."""
+
+    method: str
+    tokens: int
+    proxy: ProxyConfig
+
+
 def trial_flops(config: ProxyConfig, *, tokens: int, vocabulary: int, evaluation_tokens: int) -> float:
-    """Return the nominal FLOPs of training on `tokens` and evaluating once on `evaluation_tokens`."""
+    """Return the nominal FLOPs of training on `tokens`, and what it starts from, and evaluating once."""
     training = config.flops_per_token(vocabulary) * tokens
+    if (start := config.start) is not None:
+        training += start.proxy.flops_per_token(vocabulary) * start.tokens
     return training + config.forward_flops_per_token(vocabulary) * evaluation_tokens
 
 
@@ -197,6 +227,24 @@ def _check_training(config: ProxyConfig) -> None:
             f"warmup_fraction {config.warmup_fraction} and decay_fraction {config.decay_fraction} exceed the training; "
             "lower one of them"
         )
+
+
+def _check_init(config: ProxyConfig, init: object) -> None:
+    keys = set(init) if isinstance(init, Mapping) else set()
+    if not isinstance(init, Mapping) or not {"method", "tokens"} <= keys <= {"method", "tokens", "proxy"}:
+        raise ProxyError(f"init must hold method, tokens and, where it differs, proxy; got {init!r}")
+    if init["method"] not in CHECKS:
+        raise ProxyError(f"the method of init must be one of {list(CHECKS)}, got {init['method']!r}")
+    _check_whole("the tokens of init", init["tokens"], 1)
+    changes = init.get("proxy", {})
+    known = {f.name for f in fields(config)} - {"init"}
+    if not isinstance(changes, Mapping) or set(changes) - known:
+        raise ProxyError(f"the proxy of init must hold settings of a proxy, of {sorted(known)}; got {changes!r}")
+    start = config.start
+    assert start is not None
+    if start.tokens < start.proxy.batch_tokens:
+        raise ProxyError(f"init trains on {start.tokens} tokens, less than a step of {start.proxy.batch_tokens}")
+    CHECKS[start.method](start.proxy, config)
 
 
 def _is_number(value: object) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from proxies.config import ProxyConfig
 from proxies.errors import ProxyError
 from proxies.model import Decoder
+from proxies.starts import check_growth, check_upcycling, factors
 
 State = dict[str, Tensor]
 
@@ -23,7 +24,6 @@ REDRAWN = 0.5  # of an expert's neurons, in drop-upcycling: the published best (
 ROUTER_SCALE = 0.02  # of a new router's weights (arXiv:2408.06567)
 READERS = {"qkv", "out", "up", "down", "router", "head"}
 PER_LAYER = {"qkv", "out", "up", "down", "router", "router_state"}
-ROUTED = ("experts", "top_k", "shared_experts", "router", "tied_layers")
 
 
 def upcycled(dense: Decoder, config: ProxyConfig, *, seed: int) -> Decoder:
@@ -32,7 +32,7 @@ def upcycled(dense: Decoder, config: ProxyConfig, *, seed: int) -> Decoder:
     Equal to the dense model whatever the new router does, as long as gates sum to one: router "softmax" or "sigmoid"
     with at least two experts a token, as wide as the dense net, and no shared experts.
     """
-    _check_upcycling(dense, config)
+    check_upcycling(dense.config, config)
     state = _state(dense)
     state["up"] = state["up"].repeat(1, config.experts, 1, 1, 1)
     state["down"] = state["down"].repeat(1, config.experts, 1, 1)
@@ -70,7 +70,7 @@ def merged(experts: Sequence[Decoder], config: ProxyConfig, *, seed: int) -> Dec
         raise ProxyError(f"{len(experts)} data experts merge into as many routed experts, got experts {config.experts}")
     if any(replace(e.config, learning_rate=first.config.learning_rate) != first.config for e in experts):
         raise ProxyError("data experts of different shapes cannot be merged; train all with the settings of one rung")
-    _check_upcycling(first, config)
+    check_upcycling(first.config, config)
     states = [_state(each) for each in experts]
     state = {name: torch.stack([each[name] for each in states]).mean(0) for name in states[0]}
     for name in ("up", "down"):
@@ -101,7 +101,8 @@ def grown(small: Decoder, config: ProxyConfig, *, seed: int) -> Decoder:
     arXiv:2408.06567), unevenly, by `seed`: copies with the same part in everything would stay copies for ever. New
     layers stand after the one they copy, and write nothing to the residual yet.
     """
-    c, copies = _factors(small.config, config)
+    check_growth(small.config, config)
+    c, copies = factors(small.config, config)
     generator = torch.Generator().manual_seed(seed)
     state = _deeper(_wider(_state(small), c, generator), copies)
     return _model(small, config, state)
@@ -129,54 +130,6 @@ def _deeper(state: State, copies: int) -> State:
     return found
 
 
-def _factors(small: ProxyConfig, large: ProxyConfig) -> tuple[int, int]:
-    """Return the whole numbers that width and depth grow by; ProxyError where it cannot be."""
-    c, copies = large.width // small.width, large.layers // small.layers
-    pairs = {
-        "width": (small.width, large.width, c),
-        "heads": (small.heads, large.heads, c),
-        "ffn_width": (small.hidden_width, large.hidden_width, c),
-        "layers": (small.layers, large.layers, copies),
-    }
-    for name, (before, after, factor) in pairs.items():
-        if factor < 1 or before * factor != after:
-            raise ProxyError(
-                f"{name} cannot grow from {before} to {after}: a model grows by one whole number in width, heads and "
-                f"ffn_width, and by one in layers; try {name}: {before * max(factor, 1)}"
-            )
-    same = ("activation", "lags", "tied", *ROUTED)
-    if wrong := [name for name in same if getattr(small, name) != getattr(large, name)]:
-        raise ProxyError(f"{wrong} must not change where a model grows")
-    if copies > 1 and small.tied_layers > 1:
-        raise ProxyError("layers that share their experts cannot be copied; grow in width alone, or untie them")
-    if c > 1 and small.tied:
-        raise ProxyError("a tied head cannot be divided among copies; grow in depth alone, or set tied: false")
-    return c, copies
-
-
-def _check_upcycling(dense: Decoder, config: ProxyConfig) -> None:
-    if dense.config.experts or not config.experts:
-        raise ProxyError("upcycling goes from a dense model to a routed one; set experts in the rung, not in its start")
-    if config.hidden_width != dense.config.hidden_width:
-        raise ProxyError(
-            f"a routed expert must be as wide as the dense net, {dense.config.hidden_width}, got {config.hidden_width};"
-            f" set ffn_width: {dense.config.hidden_width}"
-        )
-    same = ("layers", "width", "heads", "activation", "lags", "tied")
-    if wrong := [name for name in same if getattr(dense.config, name) != getattr(config, name)]:
-        raise ProxyError(f"{wrong} must not change where a model is upcycled")
-    if (
-        config.router not in {"softmax", "sigmoid"}
-        or config.top_k < 2
-        or config.shared_experts
-        or config.tied_layers > 1
-    ):
-        raise ProxyError(
-            "an upcycled model starts as the dense one only where gates sum to one: router softmax or sigmoid, top_k "
-            "of at least 2, no shared experts, no tied layers"
-        )
-
-
 def _router(config: ProxyConfig, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(config.layers, config.experts, config.width, generator=generator) * ROUTER_SCALE
@@ -198,7 +151,7 @@ def _model(like: Decoder, config: ProxyConfig, state: State) -> Decoder:
     return model.to(like.table.device)
 
 
-METHODS: Mapping[str, Callable[..., Decoder]] = {
+INITIALIZERS: Mapping[str, Callable[..., Decoder]] = {
     "upcycle": upcycled,
     "drop-upcycle": drop_upcycled,
     "grow": grown,

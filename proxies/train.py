@@ -20,6 +20,7 @@ from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, DomainTokens, Part
 from proxies.errors import ProxyError
 from proxies.evaluate import bits_per_byte, evaluation_tokens, gold_log_probabilities
+from proxies.initialize import INITIALIZERS
 from proxies.layers import cross_entropy
 from proxies.mixing import Batches, Stage, slice_domains
 from proxies.model import Decoder
@@ -63,10 +64,13 @@ def train(
         target_tokens=target_tokens,
         slice_tokens=slice_tokens,
     )
-    model = build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=seed)
     started = time.perf_counter()
+    model, earlier = begin(
+        config, corpus, recipe, seed=seed, target_tokens=target_tokens, slice_tokens=slice_tokens or tokens
+    )
+    prepared_s = time.perf_counter() - started
     curve, diverged, before_s = fit(model, batches, report=report, checkpoint=checkpoint)
-    trained_s = before_s + time.perf_counter() - started
+    trained_s = before_s + time.perf_counter() - started - prepared_s
     done = curve[-1][0]
     measured = NOTHING if diverged else measure(model, corpus, part=part, gold=gold)
     if not all(math.isfinite(loss) for loss in measured.losses.values()):
@@ -78,9 +82,10 @@ def train(
         accuracies=measured.accuracies,
         items=measured.items,
         curve=curve,
-        epochs=batches.epochs(),
+        epochs={name: passes + earlier.epochs.get(name, 0.0) for name, passes in batches.epochs().items()},
         tokens=done,
-        flops=config.flops_per_token(corpus.vocabulary) * done
+        flops=earlier.flops
+        + config.flops_per_token(corpus.vocabulary) * done
         + config.forward_flops_per_token(corpus.vocabulary) * read,
         elapsed_s=before_s + time.perf_counter() - started,
         diverged=diverged,
@@ -129,6 +134,43 @@ def draw(
         batch_sequences=config.batch_sequences,
         steps=steps,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What went into a model before its own training: passes over each domain, and FLOPs."""
+
+    epochs: Mapping[str, float]
+    flops: float
+
+
+def begin(
+    config: ProxyConfig,
+    corpus: Corpus,
+    recipe: Sequence[Stage],
+    *,
+    seed: int,
+    target_tokens: int | None,
+    slice_tokens: int,
+) -> tuple[Decoder, Earlier]:
+    """Return the model that a training begins with: drawn from `seed`, or trained and taken over as `init` says."""
+    start, vocabulary, end = config.start, corpus.vocabulary, corpus.end_of_document
+    if start is None:
+        model = build(config, vocabulary=vocabulary, end_of_document=end, seed=seed)
+        return model, Earlier(epochs={}, flops=0.0)
+    batches = draw(
+        start.proxy,
+        corpus.domains,
+        recipe,
+        tokens=start.tokens,
+        seed=seed,
+        target_tokens=target_tokens,
+        slice_tokens=slice_tokens,
+    )
+    first = build(start.proxy, vocabulary=vocabulary, end_of_document=end, seed=seed)
+    curve, _, _ = fit(first, batches)  # one that diverged goes on as it is, and is found out at once
+    flops = start.proxy.flops_per_token(vocabulary) * curve[-1][0]
+    return INITIALIZERS[start.method](first, config, seed=seed), Earlier(epochs=batches.epochs(), flops=flops)
 
 
 def build(config: ProxyConfig, *, vocabulary: int, end_of_document: int, seed: int) -> Decoder:

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from proxies.config import ProxyConfig
+from proxies.config import ProxyConfig, trial_flops
 from proxies.errors import ProxyError
-from proxies.initialize import averaged, drop_upcycled, grown, merged, upcycled
+from proxies.initialize import INITIALIZERS, averaged, drop_upcycled, grown, merged, upcycled
 from proxies.model import Decoder
 from proxies.optimizers import OPTIMIZERS
+from proxies.starts import CHECKS
 from proxies.train import step
 
 DENSE = {"layers": 2, "width": 16, "heads": 2, "ffn_width": 24, "sequence_tokens": 12, "lags": 2}
@@ -103,6 +104,36 @@ def test_an_average_of_models_is_the_model_at_a_corner_and_the_mean_of_weights_w
     experts = [model(0), model(1)]
     assert_same_logits(averaged(experts, [0.0, 1.0]), experts[1])
     torch.testing.assert_close(averaged(experts, [0.25, 0.75]).up, 0.25 * experts[0].up + 0.75 * experts[1].up)
+
+
+def test_the_methods_are_those_that_a_file_may_name() -> None:
+    assert set(INITIALIZERS) == set(CHECKS)
+
+
+def test_a_start_is_the_rungs_proxy_but_for_what_it_changes_and_its_training_is_charged() -> None:
+    init = {"method": "upcycle", "tokens": 1_000, "proxy": {"learning_rate": 0.03}}
+    routed = config(experts=4, init=init)
+    assert routed.start is not None
+    assert routed.start.proxy == config(learning_rate=0.03)
+    assert ProxyConfig.from_plain(routed.to_plain()) == routed
+    cost = trial_flops(routed, tokens=500, vocabulary=V, evaluation_tokens=0)
+    assert cost == routed.flops_per_token(V) * 500 + config().flops_per_token(V) * 1_000
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ({"method": "grow"}, "init must hold method, tokens"),
+        ({"method": "graft", "tokens": 1_000}, r"one of \['upcycle', 'drop-upcycle', 'grow'\], got 'graft'"),
+        ({"method": "grow", "tokens": 1_000, "proxy": {"depth": 2}}, "must hold settings of a proxy"),
+        ({"method": "grow", "tokens": 1_000, "proxy": {"width": 10, "heads": 1}}, "width cannot grow from 10 to 16"),
+        ({"method": "upcycle", "tokens": 1_000}, "from a dense model to a routed one"),
+        ({"method": "grow", "tokens": 10}, "less than a step"),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused_with_the_rung(init: dict[str, object], message: str) -> None:
+    with pytest.raises(ProxyError, match=message):
+        config(init=init)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_same_seed_same_losses_bit_for_bit_and_another_seed_others(corpus: Corpu
     first, again, other = run(corpus, config), run(corpus, config), run(corpus, config, seed=1)
     assert (first.losses, first.curve) == (again.losses, again.curve)
     assert set(first.losses.values()).isdisjoint(other.losses.values())
+
+
+def test_a_training_that_starts_from_a_smaller_one_begins_at_its_loss_and_is_charged_for_it(corpus: Corpus) -> None:
+    init = {"method": "grow", "tokens": 20_000, "proxy": {"layers": 1}}
+    deep = replace(TINY, layers=2, init=init)
+    small, grown = run(corpus, tokens=20_000), run(corpus, deep, tokens=2_600)
+    assert grown.curve[0][1] < small.curve[-1][1] + 0.1
+    assert grown.curve[0][1] < run(corpus, replace(TINY, layers=2), tokens=2_600).curve[0][1] - 0.5
+    first, own = (c.flops_per_token(corpus.vocabulary) for c in (TINY, deep))
+    evaluated = small.flops - first * small.tokens
+    factor = deep.forward_flops_per_token(corpus.vocabulary) / TINY.forward_flops_per_token(corpus.vocabulary)
+    assert grown.flops == pytest.approx(first * small.tokens + own * grown.tokens + evaluated * factor)
+    assert grown.epochs["vowels"] == pytest.approx(small.epochs["vowels"] * (1 + grown.tokens / small.tokens), rel=0.05)
 
 
 def test_a_proxy_learns_the_domain_that_it_sees(corpus: Corpus) -> None:
