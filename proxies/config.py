@@ -114,7 +114,7 @@ class ProxyConfig:
         method, changes = str(self.init["method"]), self.init.get("proxy", {})
         assert isinstance(changes, Mapping)
         dense: dict[str, object] = {} if method == "grow" else {"experts": 0, "shared_experts": 0}
-        proxy = replace(self, **{**dense, **changes, "init": None})  # type: ignore[arg-type]  # checked by it
+        proxy = replace(self, **{**dense, **changes, "init": None})
         tokens = self.init["tokens"]
         assert isinstance(tokens, int)
         return Start(method=method, tokens=tokens, proxy=proxy)
