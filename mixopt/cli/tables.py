@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixopt.cli.durations import clock
+from mixopt.objective import ERROR
 from mixopt.search.report import SearchReport
 from proxies.manifest import Manifest
 
@@ -26,7 +27,8 @@ def search_tables(report: SearchReport) -> Iterator[RenderableType]:
     weights = report.objective["weights"]
     assert isinstance(weights, dict)
     goal = ", ".join(name if len(weights) == 1 else f"{weight:.0%} {name}" for name, weight in weights.items())
-    yield Text.assemble((report.name, "bold"), f" is {report.state}; it minimizes bits per byte on {goal}")
+    what = "bits per byte and shares of wrong answers" if any(n.startswith(ERROR) for n in weights) else "bits per byte"
+    yield Text.assemble((report.name, "bold"), f" is {report.state}; it minimizes {what} on {goal}")
     yield Text(
         f"{report.trials} trials, {report.charged_flops:.3g} of {report.budget_flops:.3g} FLOPs charged, "
         f"{clock(report.elapsed_s)} of training on all workers"
@@ -65,6 +67,12 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
     if payload["fallback"]:
         yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")
     yield _mixture(report, payload)
+    if guard := payload.get("guard"):
+        yield Text(
+            f"no guarded set is worse than with natural by more than {guard['delta']:g} with probability "
+            f"{guard['probability']:.2f} (asked: {guard['asked']:g}); the nearest to it is {guard['worst_set']}",
+            style="" if guard["probability"] >= guard["asked"] else "yellow",
+        )
     if proof is None:
         predicted, natural = payload["predicted"], payload["natural"]
         yield Text(

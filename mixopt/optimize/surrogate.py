@@ -172,8 +172,8 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     lower = below.linked(every.inputs)[-1] if below.rungs else None
     values = below.objective.of_array(table.losses, below.encoding.sets)
     linked = links.to(every.losses, every.items)
-    known = None if lower is None else lower[:n]
-    scale = _scale(table, values, linked[:n], known, below)
+    at_table = None if lower is None else lower[:n]
+    scale = _scale(table, values, linked[:n], at_table, below)
     features = _features(every.inputs, lower, scale)
     if below.rungs:
         features = replace(features, inherited=handed_up(below.rungs[-1].parameters))
@@ -192,7 +192,8 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     errors = joint_errors(unseen - linked[:n], linked_rmse)
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
     tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
-    noise = _noise_sd(values, table.groups, scale.objective_width)
+    known = _known_noise(table, below) + (GUESSED_NOISE * scale.objective_width) ** 2
+    noise = _noise_sd(values, table.groups, known)
     amplitude, length, slope = _residual(table, missed, tail, noise, scale, below)
     return RungFit(
         name=name,
@@ -212,7 +213,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         length=length,
         slope=slope,
         left=values - expected(below.objective, below.encoding.sets, losses, errors),
-        lower=None if known is None else links.back(known),
+        lower=None if at_table is None else links.back(at_table),
         fallback=_fallback(name, table.distinct, names),
     )
 
@@ -338,9 +339,18 @@ def _stacked(rung: "RungFit", features: Features) -> Array:
     return scaled
 
 
-def _noise_sd(values: Array, groups: Indices, width: float) -> float:
-    """Return the sd over seeds, from mixtures trained more than once and a guess that counts as a few runs."""
-    squares, freedom = PRIOR_RUNS * (GUESSED_NOISE * width) ** 2, PRIOR_RUNS
+def _known_noise(table: Table, model: Surrogate) -> float:
+    """Return the variance of the objective that the items behind its errors explain, the mean over rows."""
+    links, objective = model.encoding.links, model.objective
+    shares = objective.array(model.encoding.sets)
+    slopes = links.slope(links.to(table.losses, table.items))
+    explained = (links.variance(table.losses, table.items) * slopes**2).mean(0)
+    return float(explained[shares > 0.0].max() if objective.kind == "worst" else shares**2 @ explained)
+
+
+def _noise_sd(values: Array, groups: Indices, guess: float) -> float:
+    """Return the sd over seeds, from mixtures trained more than once and a `guess` (variance) that counts as a few."""
+    squares, freedom = PRIOR_RUNS * guess, PRIOR_RUNS
     for group in np.unique(groups):
         repeated = values[groups == group]
         squares += float(((repeated - repeated.mean()) ** 2).sum())

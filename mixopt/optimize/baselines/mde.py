@@ -12,6 +12,7 @@ import numpy as np
 
 from mixopt.errors import SearchError
 from mixopt.evidence import Evidence, MixtureLosses, Proposal, Strategy
+from mixopt.objective import ERROR
 from mixopt.optimize.baselines.convex import Limits, Minimum, composed, least
 from mixopt.optimize.baselines.rungwise import Level, RungwisePredictor, completed, corrected
 from mixopt.optimize.design import missing, natural_opening, reference
@@ -44,16 +45,23 @@ class ExpertsStrategy:
 
 
 def optimum(ensemble: MixtureLosses, problem: Problem) -> Minimum:
-    """Return the mixture of the space with the least objective of the ensemble's losses, and the gap to the least."""
+    """Return the mixture of the space with the least objective of the ensemble's losses, and the gap to the least.
+
+    The error of a set of multiple choice counts as the loss of its right answers, which is what experts tell of it.
+    """
     names, sets = problem.space.names, problem.objective.sets
     order = [names.index(name) for name in ensemble.domains]
-    columns = [ensemble.sets.index(name) for name in sets]
+    told = [name.removeprefix(ERROR) for name in sets]
+    columns = [ensemble.sets.index(name) for name in told]
 
     def value(w: Array) -> tuple[float, Array]:
         row = w[order][None]
         total, shares = composed(problem.objective, sets, ensemble.losses(row)[0, columns])
         slope = np.zeros(len(names))
-        slope[order] = ensemble.gradients(row, dict(zip(sets, shares.tolist(), strict=True)))[0]
+        counted = dict.fromkeys(told, 0.0)
+        for name, share in zip(told, shares.tolist(), strict=True):
+            counted[name] += share
+        slope[order] = ensemble.gradients(row, counted)[0]
         return total, slope
 
     limits = Limits.of(problem.space)

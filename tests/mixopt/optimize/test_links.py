@@ -13,7 +13,9 @@ from mixopt.evidence import Evidence, History, Observation
 from mixopt.mixture import Mixture
 from mixopt.objective import Guard, Objective
 from mixopt.optimize import surrogate
+from mixopt.optimize.baselines.mde import optimum
 from mixopt.optimize.composition import all_below, expected, joint_errors
+from mixopt.optimize.encoding import Encoding
 from mixopt.optimize.guarding import standing
 from mixopt.optimize.links import Links
 from mixopt.optimize.recommend import recommend
@@ -127,6 +129,7 @@ def test_an_accuracy_is_modelled_closer_than_its_items_show_it(bench_of_three: B
     assert np.corrcoef(found, truth)[0, 1] > 0.9
     assert np.sqrt(np.mean((found - truth) ** 2)) < np.sqrt(np.mean(truth * (1.0 - truth) / 200))
     assert (model.sets(model.encoding.inputs(rows))[0][:, 3] < 1.0).all()
+    assert model.rungs[0].noise_sd > 0.5 * np.sqrt(np.mean(truth * (1.0 - truth) / 200))
 
 
 def test_rows_that_lack_a_set_are_used_for_the_sets_that_they_have(bench_of_three: Bench) -> None:
@@ -200,3 +203,17 @@ def test_probabilities_of_keeping_to_a_guard_are_kept_as_often_as_they_say(bench
     assert truth[sure > 0.9].mean() > 0.9
     assert truth[sure < 0.1].mean() < 0.1
     assert truth.mean() == pytest.approx(sure.mean(), abs=0.05)
+
+
+def test_experts_tell_of_an_error_by_the_loss_of_its_right_answers(bench_of_three: Bench) -> None:
+    ensemble = bench_of_three.experts().ensemble
+    assert ensemble is not None
+    by_loss, by_error = (
+        replace(bench_of_three.problem, sets=("d0", "error/d0"), objective=Objective({name: 1.0}))
+        for name in ("d0", "error/d0")
+    )
+    assert optimum(ensemble, by_error).weights == pytest.approx(optimum(ensemble, by_loss).weights)
+    encoding = Encoding.of(Evidence(ensemble=ensemble), by_error)
+    experts = encoding.inputs(np.full((1, 3), 1 / 3)).experts
+    assert experts is not None
+    assert experts[0, encoding.sets.index("d0")] == experts[0, encoding.sets.index("error/d0")]
