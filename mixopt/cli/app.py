@@ -56,7 +56,7 @@ app = typer.Typer(name="mixopt", help=HELP, no_args_is_help=True, add_completion
 
 def main() -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 1."""
-    signal.signal(signal.SIGTERM, _terminate)
+    end_on_sigterm()
     try:
         _load()
         app()
@@ -66,6 +66,11 @@ def main() -> None:
         if not _mendable(error):
             raise
         fail(str(error))
+
+
+def end_on_sigterm() -> None:
+    """Take SIGTERM for Ctrl-C. To be called again once Ray has started, which would abort the process after 3 s."""
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 def fail(message: str) -> NoReturn:

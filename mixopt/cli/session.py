@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+from mixopt.cli.app import end_on_sigterm
 from mixopt.cli.watch import watching
 from mixopt.config import SearchConfig
 from mixopt.search.launch import driving, prepare_text, start_workers
@@ -23,6 +24,7 @@ def run_search(config: SearchConfig, *, store: str, started_s: float, address: s
         text = prepare_text(config, folders, report=view.line)
         setting = Setting.of(config, text, artifacts=str(folders.artifacts))
         with closing(workers_to_be.result()) as workers:
+            end_on_sigterm()
             view.line(f"{len(setting.names)} domains, {workers.slots} workers, store {store}")
             elapsed_s = time.monotonic() - started_s
             with driving(setting, store=ledger, workers=workers, elapsed_s=elapsed_s) as driver:

@@ -111,13 +111,29 @@ def test_a_second_run_of_a_finished_search_trains_nothing(killed: tuple[Path, di
     assert trials(folder / "mixopt.db") == before
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
-    config = write_search(tmp_path, workers="local")
+@pytest.mark.parametrize(("workers", "number"), [("local", signal.SIGINT), ("ray", signal.SIGTERM)])
+def test_who_stops_a_search_finds_all_in_the_store_at_once_and_is_told_how_to_go_on(
+    tmp_path: Path, workers: str, number: signal.Signals
+) -> None:
+    config = write_search(tmp_path, workers=workers)
     command = [sys.executable, "-m", "mixopt", "run", str(config)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wait_for(tmp_path / "mixopt.db", 2, process)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
+    deadline = time.monotonic() + 3.0
+    while states(tmp_path / "mixopt.db") - {"stopped", "completed", "queued"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     _, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
     assert "the same command goes on" in stderr.decode()
     assert "Traceback" not in stderr.decode()
+    with Store(tmp_path / "mixopt.db", read_only=True) as store:
+        assert store.lease(store.searches()[0].id) is None
+
+
+def states(path: Path) -> set[str]:
+    """Return the states of the search and of its trials."""
+    with Store(path, read_only=True) as store:
+        search = store.searches()[0]
+        return {search.state} | {trial.state for trial in store.trials(search.id)}
