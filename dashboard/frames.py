@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from mixopt.objective import Objective, minimized
-from store import Attempt, NotInStore, Search, Store, Trial
+from store import Attempt, NotInStore, Recommendation, Search, Store, Trial
 from store import StoreError as StoreError
 
-FINISHED = ("completed", "failed", "diverged")
+FINISHED = ("completed", "failed", "diverged", "retracted")
 SEARCH_COLUMNS = ("name", "state", "seed", "trials", "created", "updated")
 TRIAL_COLUMNS = {
     "purpose": "object",
@@ -132,7 +132,7 @@ def load(location: str, name: str) -> SearchFrames:
         search = _found(store, name)
         trials = store.trials(search.id)
         latest = store.recommendation(search.id)
-    return search_frames(search, trials, None if latest is None else latest.payload)
+    return search_frames(search, trials, None if latest is None else _flagged(latest))
 
 
 def load_trial(location: str, name: str, number: int) -> TrialFrames:
@@ -156,6 +156,15 @@ def _found(store: Store, name: str) -> Search:
         known = sorted(each.name for each in store.searches())
         raise NotInStore(f"no search is called {name!r}; the store has {known}")
     return search
+
+
+def _flagged(latest: Recommendation) -> Mapping[str, Any]:
+    """Return what was recommended, with a word on trials that it rests on and that were retracted since."""
+    if not latest.undermined:
+        return latest.payload
+    numbers = ", ".join(map(str, latest.undermined))
+    said = f"it rests on trials that were retracted since ({numbers}); decide anew with `mixopt run`"
+    return {**latest.payload, "fallback": "; ".join(filter(None, [latest.payload["fallback"], said]))}
 
 
 def _attempts(attempts: Sequence[Attempt]) -> pd.DataFrame:

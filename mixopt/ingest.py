@@ -110,8 +110,10 @@ def _contents(store: Store, search: Search) -> dict[str, str | None]:
     """Return {run_id: hash of its content} of the trials of `search`; None for its own, which no table overrules."""
     found: dict[str, str | None] = {}
     for trial in store.trials(search.id):
+        if trial.state == "retracted":
+            continue  # the same run may come again, mended
         if trial.purpose == IMPORTED:
-            found[str(store.run(trial.run_hash).content["run_id"])] = trial.run_hash
+            found[str(store.run(trial.run_hash).content["run_id"])] = trial.run_hash.partition(".")[0]
         else:
             found[_own_id(search, trial)] = None
     return found

@@ -2,31 +2,33 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from store import trials
-from store.clock import now
-from store.errors import NotInStore, TrialStateError
+from store.clock import moment_of, now
+from store.errors import NotInStore, RunInTraining, TrialStateError
 from store.plain import named, not_negative, one_of
 from store.records import Attempt, NewTrial, Result, Trial
 from store.runs import record
-from store.schema import AttemptRow, SearchRow, TrialRow
+from store.schema import AttemptRow, LeaseRow, SearchRow, TrialRow
 from store.searches import require, touch
 
 FAILURES = ("failed", "diverged", "cancelled")
 ELSEWHERE = "elsewhere"  # the worker of trials whose runs ended before they came into the store
 
 
-def start(session: Session, trial_id: int, *, worker: str) -> Attempt:
-    """Move a queued trial to running, and open its next attempt."""
+def start(session: Session, trial_id: int, *, worker: str, node: str | None = None) -> Attempt:
+    """Move a queued trial to running, and open its next attempt; RunInTraining where another trains its content."""
     moment = now()
+    _refuse_second(session, trial_id)
     _move(session, trial_id, old=("queued",), new="running", started_at=moment)
     last = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.trial_id == trial_id))
     row = AttemptRow(
         trial_id=trial_id,
         number=0 if last is None else last + 1,
         worker=named(worker, what="the worker of an attempt"),
+        node=node,
         state="running",
         spent_flops=0.0,
         started_at=moment,
@@ -131,18 +133,39 @@ def _put_back(session: Session, trial_id: int, *, error: str) -> None:
     session.flush()
 
 
+def _refuse_second(session: Session, trial_id: int) -> None:
+    """Raise RunInTraining where another trial of the same run is running, under a driver that lives."""
+    mine = aliased(TrialRow)
+    query = (
+        select(TrialRow.number, SearchRow.name)
+        .join(mine, and_(mine.run_id == TrialRow.run_id, mine.id != TrialRow.id))
+        .join(SearchRow, SearchRow.id == TrialRow.search_id)
+        .outerjoin(LeaseRow, LeaseRow.search_id == TrialRow.search_id)
+        .where(
+            mine.id == trial_id,
+            TrialRow.state == "running",
+            or_(TrialRow.search_id == mine.search_id, LeaseRow.expires_at > moment_of(session)),
+        )
+    )
+    other = session.execute(query).first()
+    if other is not None:
+        raise RunInTraining(
+            f"trial {other.number} of {other.name!r} is training the same content; wait for its end, and settle"
+        )
+
+
 def _move(session: Session, trial_id: int, *, old: Sequence[str], new: str, **values: object) -> None:
     """Set the state of a trial if it is among `old`, or raise TrialStateError."""
-    moved = session.scalars(
+    search_id = session.scalar(select(TrialRow.search_id).where(TrialRow.id == trial_id))
+    moved = search_id is not None and session.scalar(
         update(TrialRow)
         .where(TrialRow.id == trial_id, TrialRow.state.in_(old))
-        .values(state=new, **values)
-        .returning(TrialRow.search_id)
+        .values(state=new, change=touch(session, search_id), **values)
+        .returning(TrialRow.id)
         .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if moved is None:
+    )
+    if not moved:
         raise _refusal(session, trial_id, old=old, new=new)
-    touch(session, moved)
 
 
 def _refusal(session: Session, trial_id: int, *, old: Sequence[str], new: str) -> NotInStore | TrialStateError:
@@ -182,6 +205,7 @@ def _to_record(row: AttemptRow) -> Attempt:
         trial_id=row.trial_id,
         number=row.number,
         worker=row.worker,
+        node=row.node,
         state=row.state,
         error=row.error,
         spent_flops=row.spent_flops,

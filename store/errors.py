@@ -7,6 +7,7 @@
     |-- SearchExists        the name of a new search is taken
     |-- InvalidRecord       a value that a store must not keep: not finite, not plain, not in range
     |-- TrialStateError     a trial is not in the state that the step needs
+    |   `-- RunInTraining   another trial, perhaps of another search, is training the same content
     |-- LeaseHeld           another driver runs this search
     `-- LeaseLost           another driver has taken this search over
 
@@ -40,6 +41,10 @@ class InvalidRecord(StoreError):
 
 class TrialStateError(StoreError):
     """A trial is not in the state that the step needs."""
+
+
+class RunInTraining(TrialStateError):
+    """Another trial trains the same run; wait for its end."""
 
 
 class LeaseHeld(StoreError):

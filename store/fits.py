@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from store.clock import now
 from store.plain import from_ranges, plain_mapping, to_ranges
 from store.records import Fit, Recommendation
-from store.schema import FitRow, RecommendationRow
+from store.schema import FitRow, RecommendationRow, RetractionRow, TrialRow
 from store.searches import require, touch
 
 
@@ -46,7 +46,7 @@ def recommend(session: Session, search_id: int, *, payload: Mapping[str, object]
     session.add(row)
     session.flush()
     touch(session, search_id)
-    return _to_recommendation(row)
+    return _to_recommendation(row, undermined=())
 
 
 def recommendation(session: Session, search_id: int) -> Recommendation | None:
@@ -54,7 +54,19 @@ def recommendation(session: Session, search_id: int) -> Recommendation | None:
     require(session, search_id)
     query = select(RecommendationRow).where(RecommendationRow.search_id == search_id)
     row = session.scalar(query.order_by(RecommendationRow.id.desc()).limit(1))
-    return None if row is None else _to_recommendation(row)
+    if row is None:
+        return None
+    since = (
+        select(TrialRow.number)
+        .join(RetractionRow, RetractionRow.trial_id == TrialRow.id)
+        .where(
+            TrialRow.search_id == search_id,
+            TrialRow.finished_at <= row.created_at,
+            RetractionRow.retracted_at > row.created_at,
+        )
+        .order_by(TrialRow.number)
+    )
+    return _to_recommendation(row, undermined=tuple(session.scalars(since)))
 
 
 def _to_fit(row: FitRow) -> Fit:
@@ -67,5 +79,11 @@ def _to_fit(row: FitRow) -> Fit:
     )
 
 
-def _to_recommendation(row: RecommendationRow) -> Recommendation:
-    return Recommendation(id=row.id, search_id=row.search_id, payload=row.payload, created_at=row.created_at)
+def _to_recommendation(row: RecommendationRow, *, undermined: tuple[int, ...]) -> Recommendation:
+    return Recommendation(
+        id=row.id,
+        search_id=row.search_id,
+        payload=row.payload,
+        created_at=row.created_at,
+        undermined=undermined,
+    )

@@ -1,8 +1,8 @@
-"""The inbox of a search: anyone adds, the driver drains."""
+"""The inbox of a search: anyone adds, the driver does what it says and marks it drained."""
 
 from collections.abc import Mapping
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from store.clock import now
@@ -26,15 +26,17 @@ def post(session: Session, search_id: int, kind: str, payload: Mapping[str, obje
     return _to_record(row)
 
 
-def drain(session: Session, search_id: int) -> list[Message]:
-    """Return the messages that have not been drained, oldest first, and mark them."""
+def waiting(session: Session, search_id: int) -> list[Message]:
+    """Return the messages that have not been drained, oldest first."""
     require(session, search_id)
     query = select(MessageRow).where(MessageRow.search_id == search_id, MessageRow.drained_at.is_(None))
-    rows = list(session.scalars(query.order_by(MessageRow.id)))
-    for row in rows:
-        row.drained_at = now()
-    session.flush()
-    return [_to_record(row) for row in rows]
+    return [_to_record(row) for row in session.scalars(query.order_by(MessageRow.id))]
+
+
+def mark_drained(session: Session, message_id: int) -> None:
+    """Record that the driver has done what a message says."""
+    undrained = (MessageRow.id == message_id, MessageRow.drained_at.is_(None))
+    session.execute(update(MessageRow).where(*undrained).values(drained_at=now()))
 
 
 def _to_record(row: MessageRow) -> Message:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from store.clock import now
+from store.clock import moment_of
 from store.errors import LeaseHeld, LeaseLost
 from store.plain import named, not_negative
 from store.records import Lease
@@ -19,11 +19,13 @@ def acquire(session: Session, search_id: int, *, owner: str, host: str, pid: int
     require(session, search_id)
     named(owner, what="the owner of a lease")
     row = session.get(LeaseRow, search_id)
-    moment = now()
+    moment = moment_of(session)
     if row is not None and row.owner != owner and row.expires_at > moment and not _is_dead(row, host=host):
         raise LeaseHeld(
-            f"the search is run by process {row.pid} on {row.host}, until {row.expires_at:%Y-%m-%d %H:%M:%S} UTC "
-            "unless it is renewed; wait for that process or end it, then run again"
+            f"the search is run by process {row.pid} on {row.host} since {row.acquired_at:%Y-%m-%d %H:%M:%S} UTC, "
+            f"last heard of {max(0.0, (moment - row.renewed_at).total_seconds()):.0f} s ago; wait for that process or "
+            f"end it, then run again (one not heard of for {(row.expires_at - row.renewed_at).total_seconds():.0f} s "
+            "is taken for dead)"
         )
     row = LeaseRow(search_id=search_id) if row is None else row
     if row.owner != owner:
@@ -42,7 +44,7 @@ def renew(session: Session, search_id: int, *, owner: str, ttl_s: float) -> Leas
     if row is None or row.owner != owner:
         holder = "nobody" if row is None else f"process {row.pid} on {row.host}"
         raise LeaseLost(f"this driver no longer holds the search, {holder} does; stop, and run again to resume")
-    moment = now()
+    moment = moment_of(session)
     row.renewed_at, row.expires_at = moment, moment + _ttl(ttl_s)
     session.flush()
     mine = select(TrialRow.id).where(TrialRow.search_id == search_id, TrialRow.state == "running")
@@ -50,6 +52,13 @@ def renew(session: Session, search_id: int, *, owner: str, ttl_s: float) -> Leas
         update(AttemptRow).where(AttemptRow.trial_id.in_(mine), AttemptRow.state == "running").values(seen_at=moment)
     )
     return _to_record(row)
+
+
+def confirm(session: Session, search_id: int, *, owner: str) -> None:
+    """Raise LeaseLost where the lease is not `owner`'s any more."""
+    holder = session.scalar(select(LeaseRow.owner).where(LeaseRow.search_id == search_id))
+    if holder != owner:
+        raise LeaseLost("this driver no longer holds the search, and wrote nothing; stop, and run again to resume")
 
 
 def release(session: Session, search_id: int, *, owner: str) -> None:

@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.orm import Session
 
+from store import guards
 from store.engine import Connections
 from store.errors import SchemaMismatch, StoreUnavailable
 
@@ -58,7 +59,9 @@ def ensure_current(connections: Connections) -> None:
 def _migrate(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
+    guards.remove(connection)
     command.upgrade(config, "head")
+    guards.install(connection)
 
 
 def _config() -> Config:

@@ -10,6 +10,7 @@ from store.plain import finite, named, not_negative, plain_mapping
 
 SEARCH_STATES = ("running", "finished", "stopped", "failed")
 TRIAL_STATES = ("queued", "running", "completed", "failed", "diverged", "cancelled")
+RETRACTED = "retracted"  # how a finished trial reads once it is taken back; its row stays as it was
 OPEN_STATES = ("queued", "running")
 ATTEMPT_STATES = ("running", "completed", "duplicate", "failed", "diverged", "cancelled", "lost")
 MEASUREMENT_KINDS = ("loss", "accuracy")
@@ -100,6 +101,7 @@ class NewTrial:
 class Trial:
     """A run as one search asked for it, with what was measured on its part: losses (bits per byte), and accuracies.
 
+    A trial that was taken back reads as "retracted", has no measurements, and says why in `error`.
     `items` counts the questions behind an accuracy, where that is known.
     `elapsed_s` is None until something has ended; a trial that took over a finished run has neither attempts nor
     `started_at`.
@@ -200,11 +202,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at a trial on a worker; `seen_at` is when it was last known to live."""
+    """One try at a trial on a worker; `seen_at` is when it was last known to live, `node` None where nobody said."""
 
     trial_id: int
     number: int
     worker: str
+    node: str | None
     state: str
     error: str | None
     spent_flops: float
@@ -227,12 +230,13 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """What a search recommended, when."""
+    """What a search recommended, when; `undermined` numbers the trials known then that were retracted since."""
 
     id: int
     search_id: int
     payload: Mapping[str, Any]
     created_at: datetime
+    undermined: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +250,33 @@ class Lease:
     acquired_at: datetime
     renewed_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraction:
+    """That trial `number` is wrong, and why."""
+
+    trial_id: int
+    number: int
+    reason: str
+    retracted_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """The trials of a search that were altered since some mark, as they are now; `mark` is where to go on from."""
+
+    mark: int
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverSession:
+    """A driver that ran a search: its software, its machine and its text, as it said when it began."""
+
+    search_id: int
+    provenance: Mapping[str, Any]
+    started_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

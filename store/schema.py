@@ -77,7 +77,7 @@ def _quoted(values: tuple[str, ...]) -> str:
 
 
 class SearchRow(Base):
-    """A search; its configuration is the revision that `revision` numbers."""
+    """A search; its configuration is the revision that `revision` numbers, and `change` counts what happened to it."""
 
     __tablename__ = "searches"
     __table_args__ = (_one_of("state", SEARCH_STATES),)
@@ -87,6 +87,7 @@ class SearchRow(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str]
     revision: Mapped[int]
+    change: Mapped[int] = mapped_column(BigInteger, server_default="0")
     corpus: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -141,11 +142,15 @@ class RunRow(Base):
 
 
 class TrialRow(Base):
-    """A claim of a search on a run; `seen` is a list of ranges such as `0-41,43`."""
+    """A claim of a search on a run; `seen` is a list of ranges such as `0-41,43`.
+
+    `change` is the search's count when this was last altered; it alone moves on once the trial is finished.
+    """
 
     __tablename__ = "trials"
     __table_args__ = (
         UniqueConstraint("search_id", "number"),
+        Index(None, "search_id", "change"),
         _one_of("state", TRIAL_STATES),
         _not_negative("charged_flops"),
         CheckConstraint(f"(state IN ({_quoted(OPEN_STATES)})) = (finished_at IS NULL)", name="finished"),
@@ -170,6 +175,7 @@ class TrialRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    change: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class WeightRow(Base):
@@ -217,6 +223,7 @@ class AttemptRow(Base):
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     worker: Mapped[str]
+    node: Mapped[str | None]
     state: Mapped[str]
     error: Mapped[str | None]
     spent_flops: Mapped[float]
@@ -224,6 +231,17 @@ class AttemptRow(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+
+
+class RetractionRow(Base):
+    """That what a finished trial says is wrong, and why."""
+
+    __tablename__ = "retractions"
+    __table_args__ = (CheckConstraint("reason != ''", name="reason_given"),)
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True)
+    reason: Mapped[str]
+    retracted_at: Mapped[datetime]
 
 
 class MeasurementRow(Base):
@@ -309,6 +327,17 @@ class LeaseRow(Base):
     acquired_at: Mapped[datetime]
     renewed_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class SessionRow(Base):
+    """A driver that ran a search, and with what software on what text."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), index=True)
+    provenance: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime]
 
 
 class MessageRow(Base):

@@ -35,6 +35,7 @@ def create(
         seed=seed,
         state="running",
         revision=0,
+        change=0,
         corpus=plain_mapping(corpus, what="corpus"),
         created_at=moment,
         updated_at=moment,
@@ -116,9 +117,15 @@ def set_state(session: Session, search_id: int, state: str) -> None:
     session.execute(update(SearchRow).where(SearchRow.id == search_id).values(state=state, updated_at=now()))
 
 
-def touch(session: Session, search_id: int) -> None:
-    """Record that something of a search has changed."""
-    session.execute(update(SearchRow).where(SearchRow.id == search_id).values(updated_at=now()))
+def touch(session: Session, search_id: int) -> int:
+    """Record that something of a search has changed, and return the number of this change."""
+    return session.scalars(
+        update(SearchRow)
+        .where(SearchRow.id == search_id)
+        .values(updated_at=now(), change=SearchRow.change + 1)
+        .returning(SearchRow.change)
+        .execution_options(synchronize_session=False)
+    ).one()
 
 
 def require(session: Session, search_id: int) -> None:

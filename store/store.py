@@ -1,29 +1,36 @@
 """The store: the one way in and out. Every method is one transaction, and returns frozen records."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from store import attempts, fits, inbox, leases, runs, searches, trials
+from sqlalchemy.orm import Session
+
+from store import attempts, fits, inbox, leases, retractions, runs, searches, sessions, trials
 from store.engine import Connections
 from store.errors import StoreError
 from store.migrate import ensure_current
 from store.records import (
     Artifact,
     Attempt,
+    Changes,
     CurvePoint,
+    DriverSession,
     Fit,
     Lease,
     Message,
     NewTrial,
     Recommendation,
     Result,
+    Retraction,
     Revision,
     Run,
     Search,
     Trial,
 )
+from store.schema import TrialRow
 
 
 class Store:
@@ -35,6 +42,7 @@ class Store:
 
     def __init__(self, location: str | Path, *, read_only: bool = False) -> None:
         self._connections = Connections(location, read_only=read_only)
+        self._held: dict[int, str] = {}  # the owners that took leases here
         try:
             ensure_current(self._connections)
         except StoreError:
@@ -53,6 +61,14 @@ class Store:
         """Close the connections to the store."""
         self._connections.close()
 
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        """Yield a session that writes, unless a lease taken here is another's now: then LeaseLost, and no trace."""
+        with self._connections.write() as session:
+            for search_id, owner in self._held.items():
+                leases.confirm(session, search_id, owner=owner)
+            yield session
+
     def create_search(
         self,
         *,
@@ -64,7 +80,7 @@ class Store:
         domains: Mapping[str, int],
     ) -> Search:
         """Add a search, running; `domains` maps each to its available tokens. SearchExists where the name is taken."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return searches.create(
                 session, name=name, seed=seed, config=config, config_hash=config_hash, corpus=corpus, domains=domains
             )
@@ -86,7 +102,7 @@ class Store:
 
     def revise_search(self, search_id: int, *, config: Mapping[str, object], config_hash: str, note: str) -> Revision:
         """Record a changed configuration, from then on the search's; an unchanged one is not recorded again."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return searches.revise(session, search_id, config=config, config_hash=config_hash, note=note)
 
     def revisions(self, search_id: int) -> list[Revision]:
@@ -96,17 +112,17 @@ class Store:
 
     def set_state(self, search_id: int, state: str) -> None:
         """Record that a search is "running", "finished", "stopped" or "failed"."""
-        with self._connections.write() as session:
+        with self._write() as session:
             searches.set_state(session, search_id, state)
 
     def add_trials(self, search_id: int, new: Sequence[NewTrial]) -> list[Trial]:
         """Add all of `new` or none, queued; one whose run is measured already is completed at once, charged as any."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return trials.add(session, search_id, new)
 
     def add_finished(self, search_id: int, finished: Sequence[tuple[NewTrial, Result]]) -> list[Trial]:
         """Add all trials of `finished` or none, completed: runs that ended elsewhere, each with what it measured."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return attempts.add_finished(session, search_id, finished)
 
     def trials(
@@ -121,14 +137,23 @@ class Store:
         with self._connections.read() as session:
             return trials.get(session, search_id, number)
 
-    def start(self, trial_id: int, *, worker: str) -> Attempt:
-        """Move a queued trial to running; a TrialStateError where it is not queued."""
-        with self._connections.write() as session:
-            return attempts.start(session, trial_id, worker=worker)
+    def changes(self, search_id: int, *, since: int) -> Changes:
+        """Return the trials of a search altered after the mark `since`, as they are now; 0 stands for all of them."""
+        with self._connections.read() as session:
+            return trials.read_changes(session, search_id, since=since)
+
+    def start(self, trial_id: int, *, worker: str, node: str | None = None) -> Attempt:
+        """Move a queued trial to running, on a node if that is known; TrialStateError where it is not queued.
+
+        Raises:
+            RunInTraining: another trial, perhaps of another search that is driven now, trains the same content.
+        """
+        with self._write() as session:
+            return attempts.start(session, trial_id, worker=worker, node=node)
 
     def beat(self, trial_id: int, *, spent_flops: float) -> None:
         """Record that a running trial lives and what it has spent, so that this is known if its driver dies."""
-        with self._connections.write() as session:
+        with self._write() as session:
             attempts.beat(session, trial_id, spent_flops=spent_flops)
 
     def complete(
@@ -157,29 +182,40 @@ class Store:
             accuracies=accuracies or {},
             items=items or {},
         )
-        with self._connections.write() as session:
+        with self._write() as session:
             return attempts.complete(session, trial_id, result)
 
     def fail(self, trial_id: int, *, state: str, error: str, spent_flops: float = 0.0, elapsed_s: float = 0.0) -> Trial:
         """Move a running trial to "failed", "diverged" or "cancelled" (a queued one too; this one is not charged)."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return attempts.fail(
                 session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s
             )
 
     def requeue(self, search_id: int) -> list[Trial]:
         """Put the running trials of a search back after its driver died; returned as they are then (see `settle`)."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return attempts.requeue(session, search_id)
 
     def requeue_trial(self, trial_id: int, *, error: str) -> Trial:
         """Put one running trial back whose worker was lost; its attempt stays as lost, and is not charged."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return attempts.requeue_trial(session, trial_id, error=error)
+
+    def retract(self, trial_id: int, *, reason: str) -> list[Trial]:
+        """Take a finished trial back, and with it all that rest on the same run; return them as they read then."""
+        with self._connections.write() as session:
+            ids = retractions.add(session, trial_id, reason=reason)
+            return trials.read(session, TrialRow.id.in_(ids))
+
+    def retractions(self, search_id: int) -> list[Retraction]:
+        """Return the retractions of a search, by trial."""
+        with self._connections.read() as session:
+            return retractions.read(session, search_id)
 
     def settle(self, search_id: int) -> list[Trial]:
         """Complete the queued trials whose runs other trials have measured meanwhile, and return them."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return attempts.settle(session, search_id)
 
     def attempts(self, trial_id: int) -> list[Attempt]:
@@ -204,7 +240,7 @@ class Store:
 
     def add_fit(self, search_id: int, *, seen: Sequence[int], payload: Mapping[str, object]) -> Fit:
         """Record a fit of the surrogate and the numbers of the trials it had seen."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return fits.add(session, search_id, seen=seen, payload=payload)
 
     def fits(self, search_id: int) -> list[Fit]:
@@ -219,7 +255,7 @@ class Store:
 
     def add_recommendation(self, search_id: int, *, payload: Mapping[str, object]) -> Recommendation:
         """Record a recommendation, which stands until the next."""
-        with self._connections.write() as session:
+        with self._write() as session:
             return fits.recommend(session, search_id, payload=payload)
 
     def recommendation(self, search_id: int) -> Recommendation | None:
@@ -228,9 +264,14 @@ class Store:
             return fits.recommendation(session, search_id)
 
     def acquire_lease(self, search_id: int, *, owner: str, host: str, pid: int, ttl_s: float) -> Lease:
-        """Take the right to write a search, also from a holder that is dead or out of time; else raise LeaseHeld."""
+        """Take the right to write a search, also from a holder that is dead or out of time; else raise LeaseHeld.
+
+        From then on this store writes nothing once another driver has the lease: LeaseLost instead.
+        """
         with self._connections.write() as session:
-            return leases.acquire(session, search_id, owner=owner, host=host, pid=pid, ttl_s=ttl_s)
+            lease = leases.acquire(session, search_id, owner=owner, host=host, pid=pid, ttl_s=ttl_s)
+        self._held[search_id] = owner
+        return lease
 
     def renew_lease(self, search_id: int, *, owner: str, ttl_s: float) -> Lease:
         """Hold the lease for `ttl_s` seconds more; LeaseLost where another driver has it."""
@@ -241,6 +282,8 @@ class Store:
         """Give the lease back; nothing happens where it is not `owner`'s."""
         with self._connections.write() as session:
             leases.release(session, search_id, owner=owner)
+        if self._held.get(search_id) == owner:
+            del self._held[search_id]
 
     def lease(self, search_id: int) -> Lease | None:
         """Return the lease of a search, expired or not; None where nobody has one."""
@@ -252,7 +295,22 @@ class Store:
         with self._connections.write() as session:
             return inbox.post(session, search_id, kind, payload)
 
-    def drain(self, search_id: int) -> list[Message]:
-        """Take the messages of a search that have not been taken, oldest first."""
-        with self._connections.write() as session:
-            return inbox.drain(session, search_id)
+    def messages(self, search_id: int) -> list[Message]:
+        """Return the messages of a search that its driver has not drained, oldest first."""
+        with self._connections.read() as session:
+            return inbox.waiting(session, search_id)
+
+    def mark_drained(self, message_id: int) -> None:
+        """Record that what a message says is done: it is not returned again."""
+        with self._write() as session:
+            inbox.mark_drained(session, message_id)
+
+    def add_session(self, search_id: int, *, provenance: Mapping[str, object]) -> None:
+        """Record that a driver begins, with what software on what machine and text."""
+        with self._write() as session:
+            sessions.add(session, search_id, provenance=provenance)
+
+    def sessions(self, search_id: int) -> list[DriverSession]:
+        """Return the drivers that a search has had, oldest first."""
+        with self._connections.read() as session:
+            return sessions.read(session, search_id)

@@ -11,8 +11,19 @@ from sqlalchemy.orm import Session
 from store.clock import now
 from store.errors import InvalidRecord, NotInStore
 from store.plain import all_from_ranges, plain, plain_mapping, to_ranges
-from store.records import NewTrial, Stages, Trial
-from store.schema import AttemptRow, DomainRow, MeasurementRow, PredictionRow, RunRow, TrialRow, WeightRow
+from store.records import RETRACTED, Changes, NewTrial, Stages, Trial
+from store.retractions import run_id_of, shown_state
+from store.schema import (
+    AttemptRow,
+    DomainRow,
+    MeasurementRow,
+    PredictionRow,
+    RetractionRow,
+    RunRow,
+    SearchRow,
+    TrialRow,
+    WeightRow,
+)
 from store.searches import require, touch
 
 
@@ -22,17 +33,20 @@ def add(session: Session, search_id: int, new: Sequence[NewTrial]) -> list[Trial
     domains = _domain_ids(session, search_id)
     last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.search_id == search_id))
     first = 0 if last is None else last + 1
+    change = touch(session, search_id)
     for number, trial in enumerate(new, start=first):
-        _add_one(session, search_id, number, trial, domains=domains)
-    touch(session, search_id)
+        _add_one(session, search_id, number, trial, domains=domains, change=change)
     return read(session, and_(TrialRow.search_id == search_id, TrialRow.number >= first))
 
 
 def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
     """Return the trials under `condition` by number, in five queries whatever their number."""
     rows = session.execute(
-        select(TrialRow.__table__, RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s)
+        select(
+            TrialRow.__table__, RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s, RetractionRow.reason.label("wrong")
+        )
         .join(RunRow, RunRow.id == TrialRow.run_id)
+        .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
         .where(condition)
         .order_by(TrialRow.search_id, TrialRow.number)
     ).all()
@@ -53,10 +67,18 @@ def read_search(
     require(session, search_id)
     condition: ColumnElement[bool] = TrialRow.search_id == search_id
     if states is not None:
-        condition = and_(condition, TrialRow.state.in_(states))
+        condition = and_(condition, shown_state().in_(states))
     if purposes is not None:
         condition = and_(condition, TrialRow.purpose.in_(purposes))
     return read(session, condition)
+
+
+def read_changes(session: Session, search_id: int, *, since: int) -> Changes:
+    """Return the trials of a search that were altered after the change `since`."""
+    require(session, search_id)
+    mark = session.scalars(select(SearchRow.change).where(SearchRow.id == search_id)).one()
+    altered = read(session, and_(TrialRow.search_id == search_id, TrialRow.change > since)) if mark > since else []
+    return Changes(mark=mark, trials=tuple(altered))
 
 
 def get(session: Session, search_id: int, number: int) -> Trial:
@@ -79,6 +101,9 @@ def is_measured() -> ColumnElement[bool]:
     )
 
 
+_OF_RUNS = (RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
     losses: dict[str, float] = field(default_factory=dict)
@@ -97,7 +122,9 @@ class _Parts:
     seen: Mapping[str, tuple[int, ...]]
 
 
-def _add_one(session: Session, search_id: int, number: int, new: NewTrial, *, domains: Mapping[str, int]) -> None:
+def _add_one(
+    session: Session, search_id: int, number: int, new: NewTrial, *, domains: Mapping[str, int], change: int
+) -> None:
     unknown = sorted(set(new.weights) - set(domains))
     if unknown:
         raise InvalidRecord(f"a trial weighs unknown domains {unknown}; known: {sorted(domains)}")
@@ -115,6 +142,7 @@ def _add_one(session: Session, search_id: int, number: int, new: NewTrial, *, do
         seen=to_ranges(new.seen),
         charged_flops=float(new.charged_flops),
         created_at=now(),
+        change=change,
         **_first_state(session, run_id, new.part),
     )
     session.add(row)
@@ -135,15 +163,14 @@ def _add_one(session: Session, search_id: int, number: int, new: NewTrial, *, do
 
 def _claim_run(session: Session, new: NewTrial) -> int:
     """Return the id of the run that `new` names, adding it where it is the first to name it."""
-    found = session.execute(select(RunRow.id, RunRow.content).where(RunRow.run_hash == new.run_hash)).one_or_none()
     content = plain_mapping(new.content, what="content")
-    if found is None:
+    run_id = run_id_of(session, new.run_hash, content)
+    if run_id is None:
         row = RunRow(run_hash=new.run_hash, content=content, epochs={}, details={})
         session.add(row)
         session.flush()
         return row.id
-    run_id: int = found.id
-    known: dict[str, Any] = found.content
+    known = session.scalars(select(RunRow.content).where(RunRow.id == run_id)).one()
     if known != content:
         changed = sorted(key for key in {*content, *known} if content.get(key) != known.get(key))
         raise InvalidRecord(
@@ -186,7 +213,7 @@ def _measured(session: Session, condition: ColumnElement[bool]) -> dict[int, _Me
     query = (
         select(TrialRow.id, row.evaluation_set, row.kind, row.value, row.items)
         .join(MeasurementRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
-        .where(condition, TrialRow.state == "completed")
+        .where(condition, shown_state() == "completed")
         .order_by(TrialRow.id, MeasurementRow.evaluation_set)
     )
     found: dict[int, _Measured] = {}
@@ -239,7 +266,7 @@ def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
         part=row.part,
         weights=parts.weights.get(row.id, {}),
         recipe=_stages(row.recipe),
-        state=row.state,
+        state=row.state if row.wrong is None else RETRACTED,
         reason=row.reason,
         predicted=parts.predicted.get(row.id, {}),
         seen=parts.seen[row.seen],
@@ -247,8 +274,8 @@ def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
         losses=measured.losses,
         accuracies=measured.accuracies,
         items=measured.items,
-        epochs=row.epochs if completed else {},
-        error=row.error,
+        epochs=row.epochs if completed and row.wrong is None else {},
+        error=row.error if row.wrong is None else f"retracted: {row.wrong}",
         attempts=len(attempts),
         elapsed_s=row.elapsed_s if completed else attempts[-1] if attempts else None,
         created_at=row.created_at,

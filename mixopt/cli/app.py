@@ -42,6 +42,7 @@ COMMANDS = (
     "validate",
     "dashboard",
     "database",
+    "retract",
 )
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="The search's YAML file.")]

@@ -34,6 +34,8 @@ def search_tables(report: SearchReport) -> Iterator[RenderableType]:
         f"{clock(report.elapsed_s)} of training on all workers"
     )
     yield _rungs(report)
+    for number, reason in report.retracted:
+        yield Text(f"trial {number} is retracted: {reason}", style="yellow")
     payload = report.recommendation
     if payload is None:
         yield Text("no recommendation yet: the search has not ended")
@@ -59,6 +61,12 @@ def _rungs(report: SearchReport) -> Table:
 
 def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterator[RenderableType]:
     proof = payload["proof"]
+    if report.undermined:
+        yield Text(
+            f"what follows rests on retracted trials ({', '.join(map(str, report.undermined))}); "
+            "decide anew with: mixopt run",
+            style="bold red",
+        )
     for entry in payload["agreement"]:
         interval = f"90 % interval {entry['low']:.2f} to {entry['high']:.2f}, {entry['mixtures']} mixtures"
         yield Text(

@@ -1,5 +1,6 @@
 """The loop: propose, train, record, until the budget is spent; then recommend, and prove it."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,10 +15,10 @@ from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, record
 from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
-from mixopt.search.wishes import CANCEL
+from mixopt.search.wishes import CANCEL, heed
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from proxies.checkpoint import remove
-from store import Search, Store, Trial
+from store import RunInTraining, Search, Store, Trial
 
 POLL_S = 0.5
 MAX_ATTEMPTS = 3  # a worker lost this often took the trial with it
@@ -45,6 +46,9 @@ class Driver:
     _ensemble: MixtureLosses | None = None
     _started_s: float = 0.0
     _over: bool = False
+    _mark: int = 0
+    _known: dict[int, Trial] = field(default_factory=dict)
+    _awaited: set[int] = field(default_factory=set)
 
     def drive(self) -> Iterator[Snapshot]:
         """Run the search to its end, and yield what there is to see; leaving early loses nothing.
@@ -57,9 +61,12 @@ class Driver:
         self._resume()
         self.store.set_state(self.search.id, "running")
         yield from self._until_idle(self._explore)
-        if self._recommendation() is None:
-            self._decide()
-        yield from self._until_idle(self._prove)
+        while True:
+            if self._recommendation() is None:
+                self._decide()
+            yield from self._until_idle(self._prove)
+            if self._recommendation() is not None:  # a trial that it rests on may be retracted meanwhile
+                break
         self._conclude()
         self.store.set_state(self.search.id, "finished")
         yield self._snapshot("finished", self._trials())
@@ -104,6 +111,8 @@ class Driver:
         while True:
             self.lease.check()
             self._hear()
+            if self._awaited:
+                self.store.settle(self.search.id)
             trials = self._trials()
             self._submit(trials)  # what waits starts before anything new is thought about
             room = self.workers.slots + 1 - sum(trial.state in WAITING for trial in trials)
@@ -111,8 +120,10 @@ class Driver:
             if proposals:
                 trials = self._add(proposals, trials)
                 self._submit(trials)
-            if not self._in_flight and not proposals:
+            if not self._in_flight and not proposals and not self._awaited:
                 return
+            if self._awaited and not self._in_flight:
+                time.sleep(POLL_S)
             for event in self.workers.wait(POLL_S) if self._in_flight else ():
                 self._take(event)
             trials = self._trials()
@@ -124,9 +135,11 @@ class Driver:
         Raises:
             SearchStopped: it was the search.
         """
-        for message in self.store.drain(self.search.id):
+        for message in self.store.messages(self.search.id):
             if message.kind != CANCEL:
+                self._say(heed(self.store, self.search, message))
                 continue
+            self.store.mark_drained(message.id)  # first: the next driver is not to stop again
             if message.payload["trial"] is None:
                 name = self.search.name
                 raise SearchStopped(f"search {name!r} was asked to stop, and did; to go on, run the same command again")
@@ -184,7 +197,8 @@ class Driver:
         rung = self.setting.config.rung(experts.rung)
         asked = [trial for trial in trials if trial.purpose == "expert"]
         failures = [only_domain(trial.weights) for trial in asked if trial.state in ("failed", "cancelled")]
-        done = {only_domain(trial.weights) for trial in asked if trial.state not in ("failed", "cancelled")}
+        gone = ("failed", "cancelled", "retracted")
+        done = {only_domain(trial.weights) for trial in asked if trial.state not in gone}
         return [
             Proposal(
                 mixture=Mixture({n: float(n == name) for n in self.setting.names}),
@@ -227,8 +241,7 @@ class Driver:
     def _prove(self, trials: list[Trial], room: int) -> list[Proposal]:  # as every proposer
         """Return every trial that the proof lacks, all at once."""
         payload = self._recommendation()
-        assert payload is not None
-        return proof_proposals(self.setting, payload, trials)
+        return [] if payload is None else proof_proposals(self.setting, payload, trials)
 
     def _conclude(self) -> None:
         """Record what the proof says."""
@@ -247,12 +260,19 @@ class Driver:
         return self._trials()
 
     def _submit(self, trials: Sequence[Trial]) -> None:
-        """Hand the workers as many trials as they have slots for."""
+        """Hand the workers as many trials as they have slots for; content that others train is waited for."""
+        awaited, self._awaited = self._awaited, set()
         for trial in trials:
             if len(self._in_flight) >= self.workers.slots:
                 return
             if trial.state == "queued" and trial.id not in self._in_flight:
-                attempt = self.store.start(trial.id, worker=type(self.workers).__name__)
+                try:
+                    attempt = self.store.start(trial.id, worker=type(self.workers).__name__)
+                except RunInTraining as error:
+                    self._awaited.add(trial.id)
+                    if trial.id not in awaited:
+                        self._say(f"{self._title(trial)} waits: {error}")
+                    continue
                 job = self.setting.job(trial, attempt=attempt.number)
                 self._in_flight[trial.id] = (trial, job)
                 self.workers.submit(job)
@@ -299,7 +319,11 @@ class Driver:
         self._news.append(line)
 
     def _trials(self) -> list[Trial]:
-        return self.store.trials(self.search.id)
+        """Return the trials as they are now, having read those that were altered since the last time."""
+        changes = self.store.changes(self.search.id, since=self._mark)
+        self._mark = changes.mark
+        self._known.update({trial.number: trial for trial in changes.trials})
+        return list(self._known.values())  # a new one has the highest number, so that they stay in order
 
     def _evidence(self, trials: Sequence[Trial]) -> Evidence:
         if self._ensemble is None:
@@ -307,9 +331,11 @@ class Driver:
         return read_evidence(trials, self.setting, self._ensemble)
 
     def _recommendation(self) -> dict[str, Any] | None:
-        """Return the recommendation that stands, None where there is none or the file was revised since."""
+        """Return the recommendation that stands, None where there is none, or its file or trials are others now."""
         found = self.store.recommendation(self.search.id)
         if found is None or found.payload["config_hash"] != self.setting.config.digest():
+            return None
+        if found.undermined:
             return None
         return dict(found.payload)
 

@@ -63,7 +63,7 @@ def best_single(found: Recommendation, setting: Setting) -> str:
 def proof_proposals(setting: Setting, payload: Mapping[str, Any], trials: Sequence[Trial]) -> list[Proposal]:
     """Return the trials that the proof still lacks: rivals by seeds, seed by seed, so that pairs end together."""
     base = setting.config.seed * SEEDS_A_SEARCH
-    asked = {(Mixture(trial.weights), trial.seed - base) for trial in trials if trial.purpose == "proof"}
+    asked = {(Mixture(trial.weights), trial.seed - base) for trial in trials if _is_of_proof(trial)}
     return [
         Proposal(
             mixture=rival.mixture,
@@ -98,7 +98,7 @@ def proof_trials(setting: Setting, *, seeds: int, trials: Sequence[Trial] = ()) 
     proof = setting.config.proof
     if not proof:
         return 0
-    trained = sum(trial.purpose == "proof" for trial in trials)
+    trained = sum(_is_of_proof(trial) for trial in trials)
     changing = 1 + ("single" in proof.mixtures)
     return max(seeds * changing, seeds * most_rivals(setting.problem, wanted=proof.mixtures) - trained)
 
@@ -126,6 +126,10 @@ def proof_seeds(
     most = left_flops / proof_flops(setting)
     counts = range(seeds, LEAST_PAIRS - 1, -1)
     return next((count for count in counts if proof_trials(setting, seeds=count, trials=trials) <= most), 0)
+
+
+def _is_of_proof(trial: Trial) -> bool:
+    return trial.purpose == "proof" and trial.state != "retracted"
 
 
 def _entries(payload: Mapping[str, Any]) -> list[tuple[Rival, Prediction]]:

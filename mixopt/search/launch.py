@@ -17,11 +17,12 @@ from mixopt.ray_workers import RayWorkers
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
+from mixopt.search.provenance import provenance
 from mixopt.search.setting import Setting, only_domain
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
 from mixopt.workers import LocalWorkers, Trainer, Workers, run_job
-from proxies.corpus import Corpus
+from proxies.corpus import Corpus, open_corpus
 from proxies.experts import Ensemble, GoldTokens
 from proxies.mixing import short_samples
 from store import LeaseLost, Search, Store, Trial
@@ -94,7 +95,7 @@ def find_or_create(store: Store, setting: Setting) -> Search:
             seed=config.seed,
             config=plain,
             config_hash=config.digest(),
-            corpus={"digest": setting.text.digest, "folder": setting.text.folder},
+            corpus={"digest": setting.text.digest, "folder": setting.text.folder, "manifest": _manifest(setting)},
             domains=dict(setting.text.available_tokens),
         )
     before, now = fixed(found.config), fixed(plain)
@@ -107,6 +108,13 @@ def find_or_create(store: Store, setting: Setting) -> Search:
             "put the file back, or start another search with --name"
         )
     return found
+
+
+def _manifest(setting: Setting) -> dict[str, Any] | None:
+    """Return what the text was made of, None where there is none: losses are simulated."""
+    if setting.config.simulated is not None:
+        return None
+    return open_corpus(Path(setting.text.folder)).manifest.to_plain()
 
 
 def fixed(config: Mapping[str, Any]) -> dict[str, object]:
@@ -132,6 +140,7 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
             store.revise_search(
                 search.id, config=config.resolved(), config_hash=config.digest(), note="the file changed"
             )
+        store.add_session(search.id, provenance=provenance(setting, workers))
         driver = None
         try:
             driver = Driver(

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import uuid
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,7 @@ class HeldLease:
     def __init__(self, store: Store, search_id: int) -> None:
         self._store = store
         self._search_id = search_id
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._over = threading.Event()
         self._failure: StoreError | None = None
         self._thread = threading.Thread(target=self._renew, daemon=True)

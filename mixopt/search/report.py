@@ -29,7 +29,8 @@ class SearchReport:
     """One search: its state, cost and rungs, and the recommendation with its proof (None: not yet).
 
     natural: the natural mixture. epochs, target_epochs: passes of the recommended mixture over each domain at the top
-    rung, and in the target's training (empty: nothing trained there, no target).
+    rung, and in the target's training (empty: nothing trained there, no target). retracted: number and reason of every
+    trial that was taken back; undermined: those of them that the recommendation rests on.
     """
 
     name: str
@@ -46,6 +47,8 @@ class SearchReport:
     epochs: Mapping[str, float]
     target_epochs: Mapping[str, float]
     recommendation: Mapping[str, object] | None
+    retracted: tuple[tuple[int, str], ...]
+    undermined: tuple[int, ...]
 
     def plain(self) -> dict[str, object]:
         """Return the report as JSON holds it."""
@@ -89,6 +92,8 @@ def report(store: Store, name: str) -> SearchReport:
         epochs=_epochs(trials, payload, str(search.config["ladder"][-1]["name"])),
         target_epochs=_target_epochs(search, payload),
         recommendation=payload,
+        retracted=tuple((each.number, each.reason) for each in store.retractions(search.id)),
+        undermined=() if recommendation is None else recommendation.undermined,
     )
 
 

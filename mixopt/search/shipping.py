@@ -16,12 +16,17 @@ def export_of(store: Store, name: str) -> Export:
     Where the proof failed and another mixture took its place, there is no prediction of it.
 
     Raises:
-        SearchError: there is no such search, or it has recommended nothing yet.
+        SearchError: there is no such search, it has recommended nothing yet, or what it rests on was retracted.
     """
     search = find(store, name)
     recommendation = store.recommendation(search.id)
     if recommendation is None:
         raise SearchError(f"search {name!r} has recommended nothing yet; go on with: mixopt run")
+    if recommendation.undermined:
+        raise SearchError(
+            f"the recommendation of {name!r} rests on trials {list(recommendation.undermined)} that were retracted "
+            "since; decide anew with: mixopt run"
+        )
     payload: dict[str, Any] = dict(recommendation.payload)
     mixture = Mixture(payload["mixture"])
     as_searched = payload["mixture"] == payload.get("searched", payload["mixture"])

@@ -1,3 +1,66 @@
-"""What others may ask a running search for, through its inbox."""
+"""What others want of a search that is driven: read from its inbox, done by its driver, and crossed off after.
 
-CANCEL = "cancel"  # {"trial": the number of the trial to end, or None to stop the search}
+A wish may be heard twice, where a driver died in between, so that doing it again must change nothing.
+"""
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mixopt.errors import SearchError
+from store import LeaseHeld, Message, Search, Store, StoreError
+
+CANCEL = "cancel"  # {"trial": the number of the trial to end, or None to stop the search}; only a driver can do this
+LEASE_S = 60.0  # for a wish that is done at once: one that has not ended by then is dead
+
+
+def retract(store: Store, search: Search, *, trial: int, reason: str) -> str:
+    """Take a finished trial back, and say what fell with it."""
+    fallen = store.retract(store.trial(search.id, trial).id, reason=reason)
+    mine = [each.number for each in fallen if each.search_id == search.id]
+    others = len(fallen) - len(mine)
+    elsewhere = f", and {others} of other searches that rest on the same run" if others else ""
+    return f"retracted: trial{'s' if len(mine) > 1 else ''} {', '.join(map(str, mine))}{elsewhere}"
+
+
+def wish(store: Store, search: Search, kind: str, payload: Mapping[str, object]) -> str:
+    """Do a wish now where nobody drives the search, or leave it for the driver; return what was done, in words.
+
+    Raises:
+        StoreError: it cannot be done.
+    """
+    owner = f"{kind}:{uuid.uuid4().hex}"
+    try:
+        store.acquire_lease(search.id, owner=owner, host=socket.gethostname(), pid=os.getpid(), ttl_s=LEASE_S)
+    except LeaseHeld:
+        lease = store.lease(search.id)
+        store.post(search.id, kind, payload)
+        where = "" if lease is None else f" (process {lease.pid} on {lease.host})"
+        return f"{search.name} is being driven{where}; left in its inbox, the driver will see to it"
+    try:
+        return _do(store, search, kind, payload)
+    finally:
+        store.release_lease(search.id, owner=owner)
+
+
+def heed(store: Store, search: Search, message: Message) -> str:
+    """Do the wish of `message` as the driver of `search`, and return what came of it, in words."""
+    try:
+        said = _do(store, search, message.kind, message.payload)
+    except (StoreError, SearchError) as error:
+        said = f"a wish ({message.kind}) could not be done: {error}"
+    store.mark_drained(message.id)
+    return said
+
+
+def _do(store: Store, search: Search, kind: str, payload: Mapping[str, Any]) -> str:
+    if kind not in WISHES:
+        raise SearchError(f"nobody knows the wish {kind!r}; known: {list(WISHES)}")
+    return WISHES[kind](store, search, **payload)
+
+
+WISHES: Mapping[str, Callable[..., str]] = {
+    "retract": retract,
+}

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from store import LeaseHeld, LeaseLost, Search, Store
+from tests.store.store_cases import completed, new_trial
 
 HERE = socket.gethostname()
 
@@ -20,7 +21,7 @@ def dead_pid() -> int:
 def test_a_lease_is_taken_once(store: Store, search: Search) -> None:
     lease = store.acquire_lease(search.id, owner="a", host=HERE, pid=os.getpid(), ttl_s=60)
     assert (lease.expires_at - lease.renewed_at).total_seconds() == 60
-    with pytest.raises(LeaseHeld, match=f"run by process {os.getpid()} on {HERE}"):
+    with pytest.raises(LeaseHeld, match=f"run by process {os.getpid()} on {HERE} since 20.*last heard of 0 s ago"):
         store.acquire_lease(search.id, owner="b", host=HERE, pid=os.getpid(), ttl_s=60)
     assert store.lease(search.id) == lease
 
@@ -57,3 +58,27 @@ def test_renewing_moves_the_end_and_not_the_start(store: Store, search: Search) 
     later = store.renew_lease(search.id, owner="a", ttl_s=100)
     assert later.expires_at > first.expires_at
     assert later.acquired_at == first.acquired_at
+
+
+def test_a_driver_that_lost_its_lease_writes_nothing(store: Store, search: Search, location: str) -> None:
+    [trial] = store.add_trials(search.id, [new_trial()])
+    store.acquire_lease(search.id, owner="a", host="elsewhere", pid=1, ttl_s=0.02)
+    store.start(trial.id, worker="w0")
+    time.sleep(0.03)
+    with Store(location) as second:
+        second.acquire_lease(search.id, owner="b", host=HERE, pid=os.getpid(), ttl_s=60)
+        second.requeue(search.id)
+        second.start(trial.id, worker="w1")
+        with pytest.raises(LeaseLost, match="wrote nothing"):
+            completed(store, trial)  # the late result of an attempt that was given up
+        with pytest.raises(LeaseLost):
+            store.add_trials(search.id, [new_trial("r1")])
+        assert [a.state for a in second.attempts(trial.id)] == ["lost", "running"]
+        assert len(second.trials(search.id)) == 1
+
+
+def test_anyone_may_write_to_the_inbox(store: Store, search: Search, location: str) -> None:
+    store.acquire_lease(search.id, owner="a", host=HERE, pid=os.getpid(), ttl_s=60)
+    with Store(location) as other:
+        other.post(search.id, "wish", {})
+    assert [message.kind for message in store.messages(search.id)] == ["wish"]

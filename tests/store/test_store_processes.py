@@ -1,7 +1,7 @@
 import multiprocessing
 from pathlib import Path
 
-from store import Store, TrialStateError
+from store import LeaseHeld, Store, TrialStateError
 from tests.store.store_cases import new_search, new_trial
 
 TRIALS = 20
@@ -11,6 +11,13 @@ def claim_all(location: str, worker: str) -> None:
     with Store(location) as store:
         search = store.find_search("s")
         assert search is not None
+        store.post(search.id, "begun", {"worker": worker})
+        try:
+            with Store(location) as driver:
+                driver.acquire_lease(search.id, owner=worker, host="elsewhere", pid=1, ttl_s=600)
+            store.post(search.id, "drives", {"worker": worker})
+        except LeaseHeld:
+            store.post(search.id, "refused", {"worker": worker})
         for trial in store.trials(search.id)[:TRIALS]:
             try:
                 store.start(trial.id, worker=worker)
@@ -24,7 +31,7 @@ def open_only(location: str) -> None:
     Store(location).close()
 
 
-def in_two_processes(target: object, arguments: list[tuple[object, ...]]) -> list[int | None]:
+def in_processes(target: object, arguments: list[tuple[object, ...]]) -> list[int | None]:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=target, args=args) for args in arguments]  # type: ignore[arg-type]
     for process in processes:
@@ -34,17 +41,23 @@ def in_two_processes(target: object, arguments: list[tuple[object, ...]]) -> lis
     return [process.exitcode for process in processes]
 
 
-def test_two_processes_share_the_trials_and_none_is_started_twice(store: Store, location: str) -> None:
+def test_processes_that_race_share_the_trials_and_one_of_them_drives(store: Store, location: str) -> None:
     search = new_search(store)
     store.add_trials(search.id, [new_trial(str(i)) for i in range(TRIALS)])
-    assert in_two_processes(claim_all, [(location, "w0"), (location, "w1")]) == [0, 0]
+    workers = ["w0", "w1", "w2"]
+    assert in_processes(claim_all, [(location, worker) for worker in workers]) == [0, 0, 0]
     done = store.trials(search.id, states=["completed"])
     assert [t.number for t in done] == list(range(TRIALS))
-    assert all(t.attempts == 1 for t in done)
+    assert all(t.attempts == 1 for t in done)  # none was started twice
     assert [t.number for t in store.trials(search.id)] == list(range(2 * TRIALS))
+    messages = store.messages(search.id)
+    assert sorted(m.payload["worker"] for m in messages if m.kind == "begun") == workers
+    assert sorted(m.kind for m in messages if m.kind != "begun") == ["drives", "refused", "refused"]
+    changes = store.changes(search.id, since=0)
+    assert changes.mark == 3 * TRIALS + 1  # each adding, start and end is one change, and none is lost
 
 
 def test_two_processes_may_make_the_same_new_store(path: Path) -> None:
-    assert in_two_processes(open_only, [(path,), (path,)]) == [0, 0]
+    assert in_processes(open_only, [(path,), (path,)]) == [0, 0]
     with Store(path, read_only=True) as store:
         assert store.searches() == []

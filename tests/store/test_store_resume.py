@@ -87,7 +87,8 @@ def test_a_queued_trial_settles_when_another_trains_its_run(store: Store, search
 
 
 def test_a_run_trained_twice_keeps_its_first_measurements(store: Store, search: Search) -> None:
-    first, second = store.add_trials(search.id, [new_trial(), new_trial()])
+    [first] = store.add_trials(search.id, [new_trial()])
+    [second] = store.add_trials(new_search(store, "other").id, [new_trial()])  # driven by nobody that lives
     store.start(second.id, worker="w1")
     completed(store, first, loss=1.0)
     late = store.complete(second.id, losses={"prose": 9.0}, curve=[], epochs={}, spent_flops=5.0, elapsed_s=1.0)

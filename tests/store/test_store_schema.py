@@ -11,7 +11,9 @@ from store.schema import Base
 
 def statements(path: Path) -> set[str]:
     connection = sqlite3.connect(path)
-    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type != 'trigger'"
+    ).fetchall()
     connection.close()
     return {" ".join(sql.split()) for name, sql in rows if not name.startswith("alembic")}
 

@@ -64,13 +64,13 @@ def test_artifacts_belong_to_the_run(store: Store, search: Search) -> None:
     assert store.artifacts("none") == []
 
 
-def test_messages_are_drained_once_and_in_order(store: Store, search: Search) -> None:
+def test_messages_stay_until_they_are_drained_and_keep_their_order(store: Store, search: Search) -> None:
     for number in range(3):
         store.post(search.id, "wish", {"number": number})
-    assert [m.payload["number"] for m in store.drain(search.id)] == [0, 1, 2]
-    assert store.drain(search.id) == []
-    store.post(search.id, "stop", {})
-    assert [m.kind for m in store.drain(search.id)] == ["stop"]
+    messages = store.messages(search.id)
+    assert [m.payload["number"] for m in messages] == [0, 1, 2]
+    store.mark_drained(messages[1].id)
+    assert [m.payload["number"] for m in store.messages(search.id)] == [0, 2]
 
 
 def test_a_change_of_a_search_shows_in_updated_at(store: Store, search: Search) -> None:

@@ -1,0 +1,63 @@
+"""With what a search was run: software, machine, configuration and text, recorded whenever a driver begins."""
+
+import platform
+import socket
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mixopt.search.setting import Setting
+from mixopt.workers import Workers
+
+PACKAGES = (
+    "mixopt",
+    "torch",
+    "numpy",
+    "scipy",
+    "botorch",
+    "gpytorch",
+    "scikit-learn",
+    "ray",
+    "tokenizers",
+    "sqlalchemy",
+)
+GIT_S = 10.0  # git that has not answered by then is given up
+
+
+def provenance(setting: Setting, workers: Workers) -> dict[str, object]:
+    """Return what drives the search of `setting` now, plain; devices and precisions stand with every run."""
+    return {
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "git": git_revision(Path(__file__).parent),
+        "workers": {"kind": type(workers).__name__, "slots": workers.slots},
+        "config_hash": setting.config.digest(),
+        "text": setting.text.digest,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:2]],
+    }
+
+
+def git_revision(folder: Path) -> str | None:
+    """Return the commit that the code in `folder` is at, with `+` where files differ; None where it is no checkout."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_S, check=True)
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

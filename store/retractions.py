@@ -1,0 +1,119 @@
+"""Retractions: a wrong result is never changed, but taken back by a row of its own; whatever reads it follows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy.orm import Session
+
+from store.clock import now
+from store.errors import NotInStore, TrialStateError
+from store.plain import named
+from store.records import OPEN_STATES, RETRACTED, Retraction
+from store.schema import RetractionRow, RunRow, TrialRow
+from store.searches import require, touch
+
+RETRACTABLE = ("completed", "failed", "diverged")
+
+
+def add(session: Session, trial_id: int, *, reason: str) -> list[int]:
+    """Take a finished trial back, and return the ids of all trials that fall with it.
+
+    What a run measured is wrong for every trial that rests on it, in every search; a failure is the trial's own. Trials
+    that still wait for the run, or train it, are given a new run of the same content.
+    """
+    row = session.execute(select(TrialRow.state, TrialRow.number, TrialRow.run_id).where(TrialRow.id == trial_id))
+    found = row.one_or_none()
+    if found is None:
+        raise NotInStore(f"the store has no trial with id {trial_id}; read the trials of the search again")
+    if found.state not in RETRACTABLE:
+        raise TrialStateError(
+            f"trial {found.number} is {found.state}; only {', '.join(RETRACTABLE)} ones are retracted"
+        )
+    if session.get(RetractionRow, trial_id) is not None:
+        raise TrialStateError(f"trial {found.number} is retracted already; there is nothing more to do")
+    rests = TrialRow.run_id == found.run_id if found.state == "completed" else TrialRow.id == trial_id
+    falls = (rests, TrialRow.state == found.state, ~is_retracted())
+    ids = list(session.scalars(select(TrialRow.id).where(*falls)))
+    moment = now()
+    named(reason, what="the reason of a retraction")
+    session.add_all(RetractionRow(trial_id=each, reason=reason, retracted_at=moment) for each in ids)
+    session.flush()
+    _mark(session, ids)
+    if found.state == "completed":
+        _move_open(session, found.run_id)
+    return ids
+
+
+def read(session: Session, search_id: int) -> list[Retraction]:
+    """Return the retractions of a search by trial."""
+    require(session, search_id)
+    query = (
+        select(RetractionRow, TrialRow.number)
+        .join(TrialRow, TrialRow.id == RetractionRow.trial_id)
+        .where(TrialRow.search_id == search_id)
+        .order_by(TrialRow.number)
+    )
+    return [
+        Retraction(trial_id=row.trial_id, number=number, reason=row.reason, retracted_at=row.retracted_at)
+        for row, number in session.execute(query)
+    ]
+
+
+def is_retracted() -> ColumnElement[bool]:
+    """Return the condition that a trial was taken back."""
+    return select(RetractionRow.trial_id).where(RetractionRow.trial_id == TrialRow.id).correlate(TrialRow).exists()
+
+
+def shown_state() -> ColumnElement[str]:
+    """Return the state of a trial as it reads."""
+    return case((is_retracted(), RETRACTED), else_=TrialRow.state)
+
+
+def run_id_of(session: Session, run_hash: str, content: Mapping[str, Any]) -> int | None:
+    """Return the id of the run named `run_hash`, or of what took its place; None where it is yet to be added.
+
+    A run that was taken back is followed by `run_hash.1`, that one by `run_hash.2`, of the same content.
+    """
+    number = 0
+    while True:
+        name = run_hash if number == 0 else f"{run_hash}.{number}"
+        run_id = session.scalar(select(RunRow.id).where(RunRow.run_hash == name))
+        if run_id is None and number == 0:
+            return None
+        if run_id is None:
+            return _new_run(session, name, content)
+        if not _is_run_retracted(session, run_id):
+            return run_id
+        number += 1
+
+
+def _is_run_retracted(session: Session, run_id: int) -> bool:
+    query = select(TrialRow.id).where(TrialRow.run_id == run_id, TrialRow.state == "completed", is_retracted())
+    return session.scalar(query.limit(1)) is not None
+
+
+def _new_run(session: Session, name: str, content: Mapping[str, Any]) -> int:
+    row = RunRow(run_hash=name, content=dict(content), epochs={}, details={})
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def _move_open(session: Session, run_id: int) -> None:
+    """Give the trials that wait for a run, or train it, the one that takes its place."""
+    waiting = (TrialRow.run_id == run_id, TrialRow.state.in_(OPEN_STATES))
+    ids = list(session.scalars(select(TrialRow.id).where(*waiting)))
+    if not ids:
+        return
+    run = session.execute(select(RunRow.run_hash, RunRow.content).where(RunRow.id == run_id)).one()
+    place = run_id_of(session, run.run_hash.partition(".")[0], run.content)
+    session.execute(update(TrialRow).where(TrialRow.id.in_(ids)).values(run_id=place))
+    _mark(session, ids)
+
+
+def _mark(session: Session, ids: Sequence[int]) -> None:
+    """Count the change of these trials in their searches."""
+    for search_id in list(session.scalars(select(TrialRow.search_id).where(TrialRow.id.in_(ids)).distinct())):
+        mine = (TrialRow.id.in_(ids), TrialRow.search_id == search_id)
+        session.execute(update(TrialRow).where(*mine).values(change=touch(session, search_id)))
