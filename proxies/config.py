@@ -49,6 +49,8 @@ class ProxyConfig:
     `bias_rate`: how far a step moves the biases of router "sigmoid".
     `init`: the training starts from another model, trained on the same recipe first: `method` (upcycle, drop-upcycle,
     grow), its `tokens`, and the settings in which its `proxy` differs. That training is part of the cost.
+    `base_width`: the width at which the learning rate was tuned; at another the rates follow the width rule
+    (`proxies.width_rule`). None: they are used as they are.
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     """
 
@@ -71,6 +73,7 @@ class ProxyConfig:
     bias_rate: float = 0.01
     optimizer: OptimizerName = "muon"
     learning_rate: float = 0.01
+    base_width: int | None = None
     weight_decay: float = 0.1
     schedule: ScheduleName = "linear"
     warmup_fraction: float = 0.05
@@ -82,8 +85,9 @@ class ProxyConfig:
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
             _check_whole(name, getattr(self, name), least)
-        if self.ffn_width is not None:
-            _check_whole("ffn_width", self.ffn_width, 1)
+        for name in ("ffn_width", "base_width"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), 1)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ProxyError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")

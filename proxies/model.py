@@ -17,6 +17,7 @@ from proxies.feedforward import ACTIVATIONS, UP_MATRICES
 from proxies.layers import rms_norm
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS
+from proxies.width_rule import initial_scale
 
 EMBEDDING_SCALE = 0.02  # GPT-2's; norms undo the scale, so only the first steps feel it
 
@@ -72,6 +73,7 @@ class Decoder(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 scale = EMBEDDING_SCALE if name == "table" else parameter.shape[-1] ** -0.5
+                scale *= initial_scale(name, self.config)
                 drawn = torch.randn(parameter.shape, generator=generator) * scale
                 parameter.data.copy_(drawn)
 

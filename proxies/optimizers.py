@@ -3,20 +3,21 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from proxies.config import ProxyConfig
 from proxies.model import Decoder
+from proxies.width_rule import HIDDEN, Scale, adamw_scale, muon_scale
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # https://kellerjordan.github.io/posts/muon/
 NEWTON_SCHULZ_STEPS = 5
 MUON_MOMENTUM = 0.95
 ADAM_BETAS = (0.9, 0.95)
+ADAM_EPSILON = 1e-8  # torch's
 EPSILON = 1e-7
-MUON_NAMES = {"qkv", "out", "up", "down"}
-UNDECAYED_NAMES = {"table", "head", "router"}
 FLOOR_FRACTION = 0.1  # of the learning rate, where a cosine ends; linear and wsd end at zero
 
 
@@ -27,7 +28,9 @@ class Muon(torch.optim.Optimizer):
     orthogonalized by the same batched products.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: float, weight_decay: float
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -80,22 +83,42 @@ def _wide(x: Tensor) -> Tensor:
 def muon(model: Decoder, config: ProxyConfig) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the blocks, and AdamW without decay for embeddings, router and head."""
     named = dict(model.named_parameters())
-    matrices = [p for name, p in named.items() if name in MUON_NAMES]
-    others = [p for name, p in named.items() if name not in MUON_NAMES]
-    lr = config.learning_rate
+    scale = muon_scale(config)
+    matrices = {"params": [named[name] for name in named if name in HIDDEN], "scale": scale.rate}
     return [
-        Muon(matrices, lr=lr, weight_decay=config.weight_decay),
-        torch.optim.AdamW(others, lr=lr, betas=ADAM_BETAS, weight_decay=0.0, fused=True),
+        Muon([matrices], lr=config.learning_rate * scale.rate, weight_decay=config.weight_decay * scale.decay),
+        _adamw({name: p for name, p in named.items() if name not in HIDDEN}, config),
     ]
 
 
 def adamw(model: Decoder, config: ProxyConfig) -> list[torch.optim.Optimizer]:
     """Return AdamW, with decay for the matrices of the blocks alone."""
-    named = dict(model.named_parameters())
-    decayed = [p for name, p in named.items() if name not in UNDECAYED_NAMES]
-    others = [p for name, p in named.items() if name in UNDECAYED_NAMES]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [torch.optim.AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True)]
+    return [_adamw(dict(model.named_parameters()), config)]
+
+
+def _adamw(named: Mapping[str, Tensor], config: ProxyConfig) -> torch.optim.Optimizer:
+    """Return AdamW with a group for every scale that the width rule gives."""
+    groups: dict[tuple[bool, Scale], list[Tensor]] = {}
+    for name, parameter in named.items():
+        groups.setdefault((name in HIDDEN, adamw_scale(name, config)), []).append(parameter)
+    plain = [
+        {
+            "params": parameters,
+            "scale": scale.rate,
+            "lr": config.learning_rate * scale.rate,
+            "eps": ADAM_EPSILON * scale.epsilon,
+            "weight_decay": config.weight_decay * scale.decay if decayed else 0.0,
+        }
+        for (decayed, scale), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(plain, lr=config.learning_rate, betas=ADAM_BETAS, fused=True)
+
+
+def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
+    """Give every group its scale's part of `rate`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
 
 
 def learning_rate(config: ProxyConfig, progress: float) -> float:

@@ -24,7 +24,7 @@ from proxies.initialize import INITIALIZERS
 from proxies.layers import cross_entropy
 from proxies.mixing import Batches, Stage, slice_domains
 from proxies.model import Decoder
-from proxies.optimizers import OPTIMIZERS, learning_rate
+from proxies.optimizers import OPTIMIZERS, learning_rate, set_learning_rate
 from proxies.training import Progress, Report, Training
 from proxies.usage import expert_usage, usage_tokens
 
@@ -199,9 +199,7 @@ def fit(
         first, before_s, curve, recent = _restore(state, model, optimizers)
     every = max(1, round(batches.steps / CURVE_POINTS))
     for k in range(first, batches.steps):
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, (k + 0.5) / batches.steps)
+        set_learning_rate(optimizers, learning_rate(config, (k + 0.5) / batches.steps))
         recent.append(step(model, batches.batch(k), optimizers))
         elapsed_s = before_s + time.perf_counter() - started
         if (k + 1) % every == 0 or k + 1 == batches.steps:
