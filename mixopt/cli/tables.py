@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixopt.cli.durations import clock
+from mixopt.cli.insight import insight_blocks
 from mixopt.objective import ERROR
 from mixopt.search.report import SearchReport
 from proxies.manifest import Manifest
@@ -72,6 +73,8 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
         yield Text(
             f"rung {entry['rung']} ranks mixtures as the top rung does: rho {entry['spearman']:.2f} ({interval})"
         )
+        if entry["misleads"]:
+            yield Text(f"rung {entry['rung']} misleads: it is listened to no longer, nor paid for", style="yellow")
     if payload["fallback"]:
         yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")
     yield _mixture(report, payload)
@@ -81,6 +84,8 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
             f"{guard['probability']:.2f} (asked: {guard['asked']:g}); the nearest to it is {guard['worst_set']}",
             style="" if guard["probability"] >= guard["asked"] else "yellow",
         )
+    if payload["insight"] is not None:
+        yield from insight_blocks(report, payload)
     if proof is None:
         predicted, natural = payload["predicted"], payload["natural"]
         yield Text(

@@ -14,6 +14,8 @@ from mixopt.optimize.agreement import Agreement, listen, spearman
 from mixopt.optimize.design import reference
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.guarding import penalised, standing
+from mixopt.optimize.insight import Insight, insight
+from mixopt.optimize.pull import divergence, strength
 from mixopt.optimize.surrogate import RungFit, Surrogate
 from mixopt.problem import Problem
 
@@ -33,6 +35,8 @@ class Recommendation:
     predicted, natural: the objective at the top rung. beats_natural: probability that it does so.
     agreement: of every cheaper rung with the top; none while fewer than three mixtures were measured there.
     guard: how surely the mixture keeps to the objective's guard and which set most likely breaks it; None without one.
+    pull: towards the natural mixture, in bits per byte for a nat of divergence. insight: what else is known around the
+    pick (None: nothing was measured).
     fallback: why a simpler model than wanted was used, or None. model: the fit, plain; fitted: the fit itself, to
     predict other mixtures from (None: nothing was measured).
     """
@@ -42,6 +46,8 @@ class Recommendation:
     natural: Prediction
     beats_natural: float
     agreement: tuple[Agreement, ...]
+    pull: float
+    insight: Insight | None
     fallback: str | None
     model: Mapping[str, object]
     fitted: Surrogate | None
@@ -55,6 +61,8 @@ class Recommendation:
             "natural": asdict(self.natural),
             "beats_natural": self.beats_natural,
             "agreement": [asdict(entry) for entry in self.agreement],
+            "pull": self.pull,
+            "insight": None if self.insight is None else self.insight.plain(),
             "fallback": self.fallback,
             "guard": None if self.guard is None else dict(self.guard),
         }
@@ -68,7 +76,8 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
     model = heard.model
     natural = problem.natural.array(problem.space.names)
     allowed = reference(problem).array(problem.space.names)
-    pick = choose(model, evidence, problem, np.array([allowed]))
+    towards_natural = strength(model, problem)
+    pick = choose(model, evidence, problem, np.array([allowed]), pull=towards_natural)
     belief = Belief.of(model, problem, model.encoding.inputs(np.array([pick, natural])))
     means, deviations = belief.top_mean, belief.sd(len(belief.mean) - 1)
     contrast = np.array([1.0, -1.0])
@@ -80,6 +89,8 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
         natural=Prediction(mean=float(means[1]), sd=float(deviations[1])),
         beats_natural=0.5 if same else float(ndtr((means[1] - means[0]) / spread)),
         agreement=heard.agreement,
+        pull=towards_natural,
+        insight=insight(heard, problem, pick),
         fallback=_fallback(model, problem),
         model=describe(model),
         fitted=model,
@@ -102,16 +113,20 @@ def choose(
     problem: Problem,
     starts: Array,
     *,
-    caution: float = CAUTION,
+    pull: float = 0.0,
     rounds: int = ROUNDS,
 ) -> Array:
-    """Return the weights (`d`) of the space with the least mean + `caution` sd at the top rung, and little risk."""
-    rng = np.random.default_rng(problem.seed)
+    """Return the weights (`d`) of the space with the least cautious mean at the top rung, and little risk.
+
+    pull: what a nat of divergence from the natural mixture counts, in bits per byte.
+    """
+    rng, natural = np.random.default_rng(problem.seed), problem.natural.array(problem.space.names)
 
     def score(rows: Array) -> Array:
         belief = Belief.of(model, problem, model.encoding.inputs(rows))
         risky = candidates.risk(evidence, problem.space.names, rows) > TOO_RISKY
-        total: Array = belief.top_mean + caution * belief.sd(len(belief.mean) - 1)
+        total: Array = belief.top_mean + CAUTION * belief.sd(len(belief.mean) - 1)
+        total = total + pull * divergence(rows, natural) if pull else total
         total = penalised(total, standing(model, problem, rows), model.rungs[-1].scale.objective_width)
         return np.where(risky, np.inf, total)
 
@@ -181,6 +196,8 @@ def _unmeasured(problem: Problem) -> Recommendation:
         natural=NOTHING,
         beats_natural=0.5,
         agreement=(),
+        pull=0.0,
+        insight=None,
         fallback="nothing was measured: the natural mixture, or the allowed one nearest to it",
         model={},
         fitted=None,
