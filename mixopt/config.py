@@ -159,7 +159,11 @@ class SearchConfig(Section):
     def simulated_plain(self) -> dict[str, object]:
         """Return the plain simulated law: the file's section, and the domains in their order."""
         assert self.simulated is not None
-        return {"domains": [section.name for section in self.domains]} | self.simulated.model_dump(mode="json")
+        plain = {"domains": [section.name for section in self.domains]} | self.simulated.model_dump(mode="json")
+        if self.simulated.harm:  # what repeats decides losses too
+            plain["available_tokens"] = [section.available_tokens for section in self.domains]
+            plain["target_tokens"] = None if self.target is None else self.target.tokens
+        return plain
 
     def resolved(self) -> dict[str, object]:
         """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""

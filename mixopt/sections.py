@@ -202,6 +202,8 @@ class SimulatedSection(Section):
     noise: Annotated[float, Field(ge=0.0)] = SimulatedLaw.noise
     bias: Annotated[float, Field(ge=0.0)] = SimulatedLaw.bias
     reference_tokens: Count = SimulatedLaw.reference_tokens
+    harm: Annotated[float, Field(ge=0.0)] = SimulatedLaw.harm
+    onset: Positive = SimulatedLaw.onset
     limits: dict[str, Fraction] = {}
     device_flops: Positive = SimulatedLaw.device_flops
 

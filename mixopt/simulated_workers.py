@@ -16,7 +16,12 @@ DEFAULT_SLOTS = 2
 def simulated_law(config: SearchConfig) -> SimulatedLaw:
     """Return the law that stands for the trainings of `config`."""
     assert config.simulated is not None
-    return SimulatedLaw(domains=tuple(section.name for section in config.domains), **config.simulated.model_dump())
+    return SimulatedLaw(
+        domains=tuple(section.name for section in config.domains),
+        pools={section.name: section.available_tokens or 1 for section in config.domains},
+        target_tokens=None if config.target is None else config.target.tokens,
+        **config.simulated.model_dump(),
+    )
 
 
 def simulated_text(config: SearchConfig) -> Text:

@@ -3,12 +3,13 @@
 Notation: domains i = 1..d, evaluation sets j = 1..m, weights w, affinities t_ji >= 0 (what a token of domain i is worth
 for set j). The loss of set j is floor_j + size(parameters, tokens) * A_j * (eps + sum_i t_ji w_i)^(-alpha_j) + noise:
 the "effective data" power law, convex in w. Below `reference_tokens` the affinities are distorted, the more the fewer
-the tokens, so that cheap trainings correlate with expensive ones and are biased.
+the tokens, so that cheap trainings correlate with expensive ones and are biased. Where `harm` is not 0, repetition adds
+harm * sum_i max(0, E_i / onset - 1)^2 to every set, E_i being the epochs over domain i: convex in w too.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,9 @@ class SimulatedLaw:
         mixtures of a seed, so that paired differences are less noisy than losses.
     bias: distortion of the log-affinities (sd) in a training on a tenth of `reference_tokens`.
     limits: weights above which a training diverges, a domain each.
+    harm, onset: of repetition, in bits per byte, and the epochs from which a domain does harm. pools: tokens of every
+        domain (none: nothing repeats); target_tokens: every training's pools are cut so that it has the epochs of one
+        on so many tokens (None: pools are whole).
     device_flops: FLOPs a second of the simulated device.
     """
 
@@ -49,6 +53,10 @@ class SimulatedLaw:
     bias: float = 0.3
     reference_tokens: int = 2_000_000
     limits: Mapping[str, float] = field(default_factory=dict)
+    harm: float = 0.0
+    onset: float = 4.0
+    pools: Mapping[str, int] = field(default_factory=dict)
+    target_tokens: int | None = None
     device_flops: float = 1e11
 
     def train(
@@ -100,7 +108,16 @@ class SimulatedLaw:
         """Return the losses without noise, [B, m]."""
         worth = EPSILON + weights_Bd @ self.affinities(tokens).T
         losses: Float64Array = self._floors + self._size(parameters, tokens) * self._scales * worth**-self._alphas
-        return losses
+        return losses + self.repetition(weights_Bd, tokens)[0][:, None]
+
+    def repetition(self, weights_Bd: Float64Array, tokens: int) -> tuple[Float64Array, Float64Array, Float64Array]:
+        """Return what repetition adds to a loss, [B], its slopes and its second derivatives in the weights, [B, d]."""
+        read = tokens if self.target_tokens is None else self.target_tokens
+        passes = np.array([read / self.pools[name] if self.harm and self.pools else 0.0 for name in self.domains])
+        rate = passes / self.onset
+        beyond = np.maximum(rate * weights_Bd - 1.0, 0.0)
+        slopes = 2.0 * self.harm * beyond * rate
+        return self.harm * (beyond**2).sum(1), slopes, 2.0 * self.harm * rate**2 * (beyond > 0.0)
 
     def diverges(self, weights: Mapping[str, float]) -> bool:
         """Return whether a training on `weights` stops with no losses."""
@@ -116,12 +133,15 @@ class SimulatedLaw:
         shares = np.array([set_weights.get(name, 0.0) for name in self.sets])
         scales = shares * self._size(parameters, tokens) * self._scales
         affinities = self.affinities(tokens)
+        total = float(shares.sum())
         weights = np.full(len(self.domains), 1.0 / len(self.domains))
         for _ in range(500):
-            value, slope, hessian = self._moments(weights, scales, affinities)
+            value, slope, hessian = self._moments(weights, scales, affinities, total, tokens)
             if float(slope @ weights - slope.min()) <= CERTIFICATE:
                 break
-            weights = self._step(weights, (value, slope, hessian), scales, affinities)
+            weights = self._step(
+                weights, (value, slope, hessian), lambda at: self._moments(at, scales, affinities, total, tokens)[0]
+            )
         return weights, float(self.exact(weights[None], parameters=parameters, tokens=tokens)[0] @ shares)
 
     def ensemble(self, *, parameters: int, tokens: int) -> Ensemble:
@@ -186,19 +206,20 @@ class SimulatedLaw:
         return float((tokens / self.reference_tokens) ** -0.15 * (parameters / REFERENCE_PARAMETERS) ** -0.05)
 
     def _moments(
-        self, weights: Float64Array, scales: Float64Array, affinities: Float64Array
+        self, weights: Float64Array, scales: Float64Array, affinities: Float64Array, total: float, tokens: int
     ) -> tuple[float, Float64Array, Float64Array]:
         worth, alphas = EPSILON + affinities @ weights, self._alphas
         slope = -(scales * alphas * worth ** (-alphas - 1.0)) @ affinities
         curvature = scales * alphas * (alphas + 1.0) * worth ** (-alphas - 2.0)
-        return float(scales @ worth**-alphas), slope, (affinities.T * curvature) @ affinities
+        harm, steep, bent = (part[0] for part in self.repetition(weights[None], tokens))
+        value = float(scales @ worth**-alphas + total * harm)
+        return value, slope + total * steep, (affinities.T * curvature) @ affinities + np.diag(total * bent)
 
     def _step(
         self,
         weights: Float64Array,
         moments: tuple[float, Float64Array, Float64Array],
-        scales: Float64Array,
-        affinities: Float64Array,
+        value_at: Callable[[Float64Array], float],
     ) -> Float64Array:
         """Return the next point of Newton's method on the simplex; a heavy penalty keeps the sum at 1."""
         value, slope, hessian = moments
@@ -208,7 +229,7 @@ class SimulatedLaw:
         direction, length = target / target.sum() - weights, 1.0
         while length > 1e-12:
             trial: Float64Array = weights + length * direction
-            if self._moments(trial, scales, affinities)[0] <= value + 1e-4 * length * float(slope @ direction):
+            if value_at(trial) <= value + 1e-4 * length * float(slope @ direction):
                 return trial
             length /= 2.0
         return weights

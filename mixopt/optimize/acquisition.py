@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from mixopt.optimize.encoding import Array, Inputs
-from mixopt.optimize.extrapolation import outlook, position, target_position
+from mixopt.optimize.extrapolation import Place, outlook
 from mixopt.optimize.surrogate import GUESSED_NOISE, Surrogate
 from mixopt.problem import Problem
 
@@ -39,17 +39,16 @@ class Belief:
         `top_mean`, `top_covariance` and `influence` then speak of the target, `sd(R)` is its sd and `sd(R - 1)` that of
         the top rung. Without a target, or where it has the size of the top rung, the last place repeats the top rung.
         """
-        return cls._at(surrogate, problem, inputs, [target_position(problem)])
+        return cls._at(surrogate, problem, inputs, [Place.of_target(surrogate, problem)])
 
     @classmethod
-    def _at(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs, beyond: Sequence[float]) -> "Belief":
+    def _at(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs, beyond: Sequence[Place]) -> "Belief":
         mean, joint = surrogate.posterior(inputs)
         names, count = [rung.name for rung in surrogate.rungs], len(inputs)
         width = surrogate.rungs[0].scale.objective_width
-        last = position(problem, names[-1])
         unknown = [f for f in problem.ladder if f.name not in names]
-        ahead = [*(position(problem, f.name) for f in unknown), *beyond]
-        ways = outlook(surrogate, problem, inputs, mean[-1], [x - last for x in ahead])
+        ahead = [*(Place.of_rung(surrogate, problem, f.name) for f in unknown), *beyond]
+        ways = outlook(surrogate, problem, inputs, mean[-1], ahead)
         lift = np.vstack([np.eye(len(names)), np.outer(ways.slopes, np.eye(len(names))[-1])])
         lifted = np.kron(lift, np.eye(count))
         covariance = lifted @ joint @ lifted.T

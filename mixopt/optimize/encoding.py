@@ -4,8 +4,8 @@ Shapes: n observations, d domains, m evaluation sets, B mixtures.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,14 @@ class Table:
     """The observations at one rung: `inputs` of `n` rows, `losses` `n x m`, `groups` `n`: equal for equal mixtures.
 
     items: `n x m`, how many answers an error is a share of; nan where nobody says.
+    passes: epochs of a domain that has all the weight, `d`; None where nobody knows.
     """
 
     inputs: Inputs
     losses: Array
     groups: Indices
     items: Array
+    passes: Array | None
 
     @property
     def distinct(self) -> int:
@@ -58,11 +60,15 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """Domains in the space's order, and the evaluation sets that every observation used here has measured."""
+    """Domains in the space's order, and the evaluation sets that every observation used here has measured.
+
+    passes: for rungs whose pools are known, epochs of a domain that has all the weight, `d`.
+    """
 
     names: tuple[str, ...]
     sets: tuple[str, ...]
     ensemble: MixtureLosses | None
+    passes: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, evidence: Evidence, problem: Problem) -> "Encoding":
@@ -76,7 +82,9 @@ class Encoding:
             set(map(_covariate, sets)) <= set(ensemble.sets) and set(ensemble.domains) == set(problem.space.names)
         ):
             ensemble = None
-        return cls(names=problem.space.names, sets=sets, ensemble=ensemble)
+        known = {rung.name: problem.passes(rung.name) for rung in problem.ladder}
+        passes = {rung: np.array([of[n] for n in problem.space.names]) for rung, of in known.items() if of}
+        return cls(names=problem.space.names, sets=sets, ensemble=ensemble, passes=passes)
 
     def inputs(self, weights: Array) -> Inputs:
         """Return the inputs of `weights`, `B x d`."""
@@ -93,13 +101,14 @@ class Encoding:
 
     def table(self, evidence: Evidence, fidelity: str) -> Table:
         """Return the observations at the rung `fidelity` with finite losses of every set."""
-        return self._table([o for o in evidence.history.at(fidelity) if self._measured(o) == len(self.sets)])
+        whole = [o for o in evidence.history.at(fidelity) if self._measured(o) == len(self.sets)]
+        return self._table(whole, fidelity)
 
     def every(self, evidence: Evidence, fidelity: str) -> Table:
         """Return `table`, and after it the observations that lack some of the sets: nan there."""
         found = evidence.history.at(fidelity)
         whole = [o for o in found if self._measured(o) == len(self.sets)]
-        return self._table(whole + [o for o in found if 0 < self._measured(o) < len(self.sets)])
+        return self._table(whole + [o for o in found if 0 < self._measured(o) < len(self.sets)], fidelity)
 
     @property
     def links(self) -> Links:
@@ -109,7 +118,7 @@ class Encoding:
     def _measured(self, observation: Observation) -> int:
         return sum(math.isfinite(observation.losses.get(name, math.nan)) for name in self.sets)
 
-    def _table(self, found: Sequence[Observation]) -> Table:
+    def _table(self, found: Sequence[Observation], fidelity: str) -> Table:
         weights = self.weights([o.mixture for o in found])
         shape = (-1, len(self.sets))
         losses = np.array([[o.losses.get(name, np.nan) for name in self.sets] for o in found]).reshape(shape)
@@ -119,6 +128,7 @@ class Encoding:
             losses=np.where(np.isfinite(losses), losses, np.nan),
             groups=groups(weights),
             items=items,
+            passes=self.passes.get(fidelity),
         )
 
 

@@ -4,7 +4,8 @@ Notation: x = log(parameters * tokens) of a training, a = x of a place minus x o
 the place is the last rung's times exp(-s a) of its set: losses fall by the same part at every mixture (differences in
 logarithms stay, those of losses shrink). s is what the last two rungs show, or a guess. It is in doubt by a part of
 itself, which is common to all mixtures; and mixtures drift apart like a walk in x, by as much as they did between the
-last two rungs, or a guess. Of the drift of a mixture between these a part goes on.
+last two rungs, or a guess. Of the drift of a mixture between these a part goes on. Where domains repeat more at the
+place than in the last rung, the harm of the law in epochs is added, and doubt where no trial has repeated so often.
 
 Shapes: B mixtures, m evaluation sets, P places.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixopt.optimize import epoch_laws
 from mixopt.optimize.encoding import Array, Inputs
 from mixopt.optimize.members import LENGTHS, matern
 from mixopt.optimize.surrogate import RungFit, Surrogate
@@ -26,6 +28,8 @@ DRIFT = 0.1  # in spreads of losses for one unit of x, where one rung tells none
 PERSISTENCE = 0.25  # of the drift of a mixture for one unit of x: what goes on above; a guess
 FADE = 1.0  # in x: what the members of a rung miss of the objective is soon its own; adding it lowered ranks at 60M, 1B
 MOST_DRIFT = (-0.3, 0.3)  # of the logarithm of a loss: no mixture may run away
+UNSEEN_HARM = 0.05  # g of the law in epochs, and its sd, of epochs that no trial had; a guess
+MOST_HARM = 6.0  # of the logarithm of a deficit
 LEAST_MIXTURES = 8  # at the last rung, below which nothing is read off their drift
 
 
@@ -106,8 +110,32 @@ def _shrunk(missed: Array, guess: Array, seen: int) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where losses are wanted: `ahead` of the last rung observed; `passes`: epochs of a domain alone there, or None."""
+
+    ahead: float
+    passes: Array | None
+
+    @classmethod
+    def of_rung(cls, model: Surrogate, problem: Problem, fidelity: str) -> "Place":
+        """Return the place of a rung."""
+        ahead = position(problem, fidelity) - position(problem, model.rungs[-1].name)
+        return cls(ahead=ahead, passes=model.encoding.passes.get(fidelity))
+
+    @classmethod
+    def of_target(cls, model: Surrogate, problem: Problem) -> "Place":
+        """Return the place of the target; of the top rung where there is none or the rungs tell no sizes."""
+        target, passes = problem.ladder.target, problem.target_passes
+        if target is None or not _sized(problem):
+            return cls.of_rung(model, problem, problem.ladder.top.name)
+        x = float(np.log(float(target.parameters) * target.tokens))
+        epochs = np.array([passes[name] for name in model.encoding.names]) if passes else None
+        return cls(ahead=x - position(problem, model.rungs[-1].name), passes=epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """The objective at P places `ahead` of the last rung observed.
+    """The objective at P places.
 
     mean: `P x B`; slopes: `P`, how large differences between mixtures are there, in those of the last rung (a trial
     moves the members too, so that what it tells does not fade); extra: `P B x P B`, the covariance that the way adds.
@@ -118,24 +146,100 @@ class Outlook:
     extra: Array
 
 
-def outlook(model: Surrogate, problem: Problem, inputs: Inputs, last_mean: Array, ahead: Sequence[float]) -> Outlook:
-    """Return the objective of B mixtures at the places `ahead` (`P`); `last_mean`, `B`, is that of the last rung."""
-    if not len(ahead):
+def outlook(model: Surrogate, problem: Problem, inputs: Inputs, last_mean: Array, places: Sequence[Place]) -> Outlook:
+    """Return the objective of B mixtures at `places` (`P`); `last_mean`, `B`, is that of the last rung."""
+    if not len(places):
         none = np.zeros((0, len(inputs)))
         return Outlook(mean=none, slopes=np.zeros(0), extra=np.zeros((0, 0)))
-    trend = Trend.of(model, problem)
+    trend, ahead = Trend.of(model, problem), np.array([place.ahead for place in places])
     names, rungs = model.encoding.sets, model.sets(inputs)
     missed = last_mean - model.objective.of_array(rungs[-1], names)
-    places = [trend.sets(rungs, a) for a in ahead]
+    found = [sets_at(model, trend, inputs, place) for place in places]
     shares = model.objective.array(names)
     shares = shares / shares.sum()
     slopes = np.array([float(shares @ np.exp(-trend.fall * a)) for a in ahead])
-    composed = np.array([model.objective.of_array(sets, names) for sets in places])
+    composed = np.array([model.objective.of_array(sets, names) for sets in found])
+    unseen = np.array([_unseen(model, inputs, place) for place in places]) * slopes[:, None, None]
+    unseen = unseen.reshape(len(places) * len(inputs), -1)
     return Outlook(
-        mean=composed + (slopes * np.exp(-np.abs(np.array(ahead)) / FADE))[:, None] * missed,
+        mean=composed + (slopes * np.exp(-np.abs(ahead) / FADE))[:, None] * missed,
         slopes=slopes,
-        extra=_extra(trend, inputs, [p.mean(0) * shares for p in places], np.array(ahead, dtype=float), slopes),
+        extra=_extra(trend, inputs, [sets.mean(0) * shares for sets in found], ahead, slopes) + unseen @ unseen.T,
     )
+
+
+def sets_at(model: Surrogate, trend: Trend, inputs: Inputs, place: Place) -> Array:
+    """Return the losses of every set at `place`, `B x m`."""
+    moved = trend.sets(model.sets(inputs), place.ahead)
+    last = model.rungs[-1]
+    theta = last.parameters.get("drifted epochs", last.parameters.get("epochs"))
+    if theta is None or last.table.passes is None or place.passes is None or np.allclose(place.passes, _passes(last)):
+        return moved
+    x, links = epoch_laws.rows(inputs.weights, _passes(last)), model.encoding.links
+    deficit = epoch_laws.EPOCHS.evaluate(theta, x, np.zeros((len(theta), len(x))))[0] - theta[:, :1]
+    there, here = (epoch_laws.harm_of(theta, inputs.weights * passes) for passes in (place.passes, _passes(last)))
+    linked = model.linked(inputs)[-1]
+    change = there - here + _beyond(model, theta, inputs.weights, place.passes)
+    risen = deficit * np.expm1(np.clip(change, -MOST_HARM, MOST_HARM))
+    factor = np.maximum(links.back(linked + risen.T * last.scale.linked_width), 1e-9) / np.maximum(
+        links.back(linked), 1e-9
+    )
+    harmed: Array = moved * factor
+    return harmed
+
+
+def _beyond(model: Surrogate, theta: Array, weights: Array, passes: Array) -> Array:
+    """Return the harm that epochs no trial had are expected to do beside what rows of fewer say, `m x B`."""
+    d = weights.shape[1]
+    lacking = np.maximum(UNSEEN_HARM - np.exp(theta[:, epoch_laws.BEFORE + d :]), 0.0)
+    onset = theta[:, 5, None, None]
+    more = epoch_laws.harm(weights * passes, onset) - epoch_laws.harm(_seen(model), onset)
+    expected: Array = (lacking[:, None] * np.maximum(more, 0.0)).sum(-1)
+    return expected
+
+
+def doubts(model: Surrogate, problem: Problem) -> tuple[str, ...]:
+    """Return what the posterior at the target guesses rather than knows, a sentence each."""
+    found = [*Trend.of(model, problem).doubts]
+    place = Place.of_target(model, problem)
+    if problem.ladder.target is None or place.passes is None:
+        return tuple(found)
+    seen = _seen(model)
+    there = model.rungs[-1].table.inputs.weights.max(0) * place.passes
+    more = [
+        f"{name} ({high:.2g} epochs, seen {low:.2g})"
+        for name, high, low in zip(model.encoding.names, there, seen, strict=True)
+        if high > 2.0 * max(low, 1.0)
+    ]
+    if more:
+        found.append(
+            f"the target would repeat domains more often than any trial did: {', '.join(more)}; harm is guessed"
+        )
+    return tuple(found)
+
+
+def _passes(rung: RungFit) -> Array:
+    assert rung.table.passes is not None, "asked only where epochs are known"
+    return rung.table.passes
+
+
+def _seen(model: Surrogate) -> Array:
+    """Return the most epochs of every domain that any trial had, `d`."""
+    known = [
+        rung.table.inputs.weights.max(0) * rung.table.passes for rung in model.rungs if rung.table.passes is not None
+    ]
+    most: Array = np.max([np.zeros(len(model.encoding.names)), *known], axis=0)
+    return most
+
+
+def _unseen(model: Surrogate, inputs: Inputs, place: Place) -> Array:
+    """Return the sd of the harm of every domain's epochs that no trial had, `B x d`, in the unit of the objective."""
+    if place.passes is None:
+        return np.zeros(inputs.weights.shape)
+    beyond = epoch_laws.harm(inputs.weights * place.passes, epoch_laws.ONSET)
+    known = epoch_laws.harm(_seen(model), epoch_laws.ONSET)
+    doubt: Array = UNSEEN_HARM * model.rungs[-1].scale.objective_width * np.maximum(beyond - known, 0.0)
+    return doubt
 
 
 def _extra(trend: Trend, inputs: Inputs, levels: list[Array], ahead: Array, slopes: Array) -> Array:
@@ -154,14 +258,6 @@ def position(problem: Problem, fidelity: str) -> float:
     """Return x of a rung; where the rungs tell no parameters and tokens, the logarithm of its cost."""
     rung = problem.ladder[fidelity]
     return float(np.log(float(rung.parameters) * rung.tokens) if _sized(problem) else np.log(rung.cost_flops))
-
-
-def target_position(problem: Problem) -> float:
-    """Return x of the target, or of the top rung where there is none or the rungs tell no sizes."""
-    target = problem.ladder.target
-    if target is None or not _sized(problem):
-        return position(problem, problem.ladder.top.name)
-    return float(np.log(float(target.parameters) * target.tokens))
 
 
 def _sized(problem: Problem) -> bool:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.optimize import processes, scale_law
+from mixopt.optimize import epoch_laws, processes, scale_law
+from mixopt.optimize.epoch_laws import EPOCHS
 from mixopt.optimize.laws import LAWS, Law, fit
 
 Array = NDArray[np.float64]
@@ -29,12 +30,14 @@ class Features:
     """Rows as members see them.
 
     slopes: prior mean of every covariate's slope, `k`. inherited: parameters of laws at the rung below, `m x p` each.
+    passes: epochs of a domain that has all the weight, `d`; None where nobody knows.
     """
 
     weights: Array
     covariates: Array
     slopes: Array
     inherited: Mapping[str, Array] = field(default_factory=dict)
+    passes: Array | None = None
 
     @property
     def coordinates(self) -> Array:
@@ -65,6 +68,7 @@ class Entry:
     """A member, the numbers of different mixtures that it is trusted with, and what it needs of the rung below.
 
     least_above, most_above: those numbers where the rung below hands up a law, None as elsewhere. inherits: that law.
+    passes: whether it is for rungs whose epochs are known, or unknown; None for both.
     """
 
     member: Member
@@ -74,6 +78,7 @@ class Entry:
     least_above: int | None = None
     most_above: float | None = None
     inherits: str | None = None
+    passes: bool | None = None
 
 
 def constant(_features: Features, y: Array, precision: Array, _which: Indices, _start: Array | None) -> Fitted:
@@ -160,25 +165,45 @@ def _law(law: Law) -> Member:
     return member
 
 
+def _epochs(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
+    """The additive law in epochs, with harm."""
+    theta = _likeliest(EPOCHS, _seen("epochs", features), np.zeros_like(y), y, precision, which, 0.0, start)
+    return _of_law("epochs", theta)
+
+
 def _drifted(name: str) -> Member:
     """The law of the rung below, its parameters drawn towards what they are there."""
 
     def member(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
         mean, wholes = features.inherited[name], processes.wholes(precision > 0.0, which)
         begin = start if start is not None and start.shape == mean.shape else None
-        first = scale_law.drifted(name, mean, features.weights, y[wholes], precision[wholes], start=begin)
+        x = _seen(name, features)
+        first = scale_law.drifted(name, mean, x, y[wholes], precision[wholes], start=begin)
         theta, others = first[which], np.setdiff1d(np.arange(len(y)), wholes)
         theta[others] = scale_law.drifted(
-            name, mean[which[others]], features.weights, y[others], precision[others], start=theta[others]
+            name, mean[which[others]], x, y[others], precision[others], start=theta[others]
         )
-        return Fitted(
-            predict=lambda at, chosen: LAWS[name].evaluate(
-                theta[chosen], at.weights, np.zeros((len(theta[chosen]), len(at.weights)))
-            )[0],
-            theta=theta,
-        )
+        return _of_law(name, theta)
 
     return member
+
+
+def _of_law(name: str, theta: Array) -> Fitted:
+    law = scale_law.RISING[name]
+    return Fitted(
+        predict=lambda at, chosen: law.evaluate(
+            theta[chosen], _seen(name, at), np.zeros((len(theta[chosen]), len(at.weights)))
+        )[0],
+        theta=theta,
+    )
+
+
+def _seen(name: str, features: Features) -> Array:
+    """Return rows as the law sees them: weights, or epochs."""
+    if name != "epochs":
+        return features.weights
+    assert features.passes is not None, "trusted only where epochs are known"
+    return epoch_laws.rows(features.weights, features.passes)
 
 
 def _law_and_covariate(law: Law) -> Member:
@@ -240,8 +265,10 @@ MEMBERS: Mapping[str, Entry] = {
     "gaussian": Entry(member=gaussian, least=5, most=32, most_above=128),
     "anisotropic": Entry(member=anisotropic, least=12, least_above=ABOVE),
     "power": Entry(member=_law(LAWS["power"]), least=8, least_above=ABOVE),
-    "additive": Entry(member=_law(LAWS["additive"]), least=8, least_above=ABOVE),
+    "additive": Entry(member=_law(LAWS["additive"]), least=8, least_above=ABOVE, passes=False),
+    "epochs": Entry(member=_epochs, least=8, least_above=ABOVE, passes=True),
     "drifted power": Entry(member=_drifted("power"), least=3, inherits="power"),
+    "drifted epochs": Entry(member=_drifted("epochs"), least=3, inherits="epochs", passes=True),
     "power and covariate": Entry(
         member=_law_and_covariate(LAWS["power"]), least=8, least_above=ABOVE, needs_covariate=True
     ),

@@ -12,25 +12,31 @@ from collections.abc import Mapping
 import numpy as np
 
 from mixopt.optimize.encoding import Array
-from mixopt.optimize.laws import LAWS, fit
+from mixopt.optimize.epoch_laws import EPOCHS
+from mixopt.optimize.laws import LAWS, Law, fit
+
+RISING: Mapping[str, Law] = {**LAWS, "epochs": EPOCHS}
 
 LEVEL, SIZE, SHAPE, WORTH = 3.0, 0.4, 0.1, 0.6  # sds of drift, by cross-validation on RegMix's 1M and 60M rows
 FIXED = 1e-3  # of what this law has no use for
 
-# The laws that are handed up, and the sds of the drift of all that is not the worth of a domain.
-DRIFTS: Mapping[str, tuple[float, ...]] = {"power": (LEVEL, FIXED, SIZE, SHAPE, 2.0 * SHAPE, SHAPE)}
+# The laws that are handed up, and the sds of the drift of all that is not the worth (or harm) of a domain.
+DRIFTS: Mapping[str, tuple[float, ...]] = {
+    "power": (LEVEL, FIXED, SIZE, SHAPE, 2.0 * SHAPE, SHAPE),
+    "epochs": (LEVEL, FIXED, SIZE, 2.0 * SHAPE, SHAPE, 2.0 * SHAPE),
+}
 
 
 def drifted(name: str, mean: Array, w: Array, y: Array, precision: Array, *, start: Array | None = None) -> Array:
     """Return the parameters, `L x p`, of the law `name` at a rung, `mean` `L x p` being those at the rung below.
 
-    w: `n x d`; y and precision: `L x n`, standardised; start: where to begin, `mean` if None.
+    w: rows as the law sees them; y and precision: `L x n`, standardised; start: where to begin, `mean` if None.
     """
-    law = LAWS[name]
+    law = RISING[name]
     unmoved = law.evaluate(mean, w, np.zeros_like(y))[0]
     shift = (precision * (y - unmoved)).sum(1) / np.maximum(precision.sum(1), 1e-12)
     moved = np.concatenate([mean[:, :1] + shift[:, None], mean[:, 1:]], axis=1)
-    sd = np.concatenate([DRIFTS[name], np.full(w.shape[1], WORTH)])
+    sd = np.concatenate([DRIFTS[name], np.full(mean.shape[1] - len(DRIFTS[name]), WORTH)])
     return fit(law, w, np.zeros_like(y), y, precision, start=start, about=(moved, sd))
 
 

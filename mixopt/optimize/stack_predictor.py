@@ -12,7 +12,7 @@ from mixopt.evidence import Evidence
 from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.encoding import Array
-from mixopt.optimize.extrapolation import Trend, position
+from mixopt.optimize.extrapolation import Place, Trend, sets_at
 from mixopt.optimize.predictions import Predictions, Predictor
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
@@ -35,10 +35,9 @@ class StackPredictor:
         rungs = self.model.sets(inputs)
         sets_mean, sets_sd = rungs[place], self.model.rungs[place].rmse + np.zeros(1)
         if fidelity not in names:
-            trend = Trend.of(self.model, self.problem)
-            ahead = position(self.problem, fidelity) - position(self.problem, names[-1])
-            sets_mean = trend.sets(rungs, ahead)
-            sets_sd = trend.sets_sd(self.model.rungs[-1], sets_mean, ahead)
+            trend, ahead = Trend.of(self.model, self.problem), Place.of_rung(self.model, self.problem, fidelity)
+            sets_mean = sets_at(self.model, trend, inputs, ahead)
+            sets_sd = trend.sets_sd(self.model.rungs[-1], sets_mean, ahead.ahead)
         return Predictions(
             sets_mean=self._all(sets_mean),
             sets_sd=self._all(sets_sd + 0.0 * sets_mean),

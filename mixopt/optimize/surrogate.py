@@ -110,7 +110,7 @@ class Surrogate:
         predictions: list[Array] = []
         for rung in self.rungs:
             lower = predictions[-1] if predictions else None
-            predictions.append(_stacked(rung, _features(inputs, lower, rung.scale)))
+            predictions.append(_stacked(rung, _features(inputs, lower, rung.scale, rung.table.passes)))
         return predictions
 
     def means(self, inputs: Inputs) -> Array:
@@ -174,7 +174,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     linked = links.to(every.losses, every.items)
     at_table = None if lower is None else lower[:n]
     scale = _scale(table, values, linked[:n], at_table, below)
-    features = _features(every.inputs, lower, scale)
+    features = _features(every.inputs, lower, scale, every.passes)
     if below.rungs:
         features = replace(features, inherited=handed_up(below.rungs[-1].parameters))
     y = np.nan_to_num((linked - scale.center) / scale.linked_width).T
@@ -270,7 +270,7 @@ def _width(deviations: Array) -> Array:
     return np.where(spread > 1e-9, spread, 1e-2)
 
 
-def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
+def _features(inputs: Inputs, lower: Array | None, scale: Scale, passes: Array | None) -> Features:
     columns, slopes = [], []
     if lower is not None:
         columns.append(((lower * scale.ratio - scale.center) / scale.linked_width).T)
@@ -280,7 +280,12 @@ def _features(inputs: Inputs, lower: Array | None, scale: Scale) -> Features:
         slopes.append(0.0 if lower is not None else 0.7)
     shape = (len(scale.center), len(inputs), 0)
     covariates = np.stack(columns, axis=2) if columns else np.zeros(shape)
-    return Features(weights=inputs.weights, covariates=np.clip(covariates, -50.0, 50.0), slopes=np.array(slopes))
+    return Features(
+        weights=inputs.weights,
+        covariates=np.clip(covariates, -50.0, 50.0),
+        slopes=np.array(slopes),
+        passes=passes,
+    )
 
 
 def _applicable(distinct: int, features: Features) -> tuple[str, ...]:
@@ -294,7 +299,8 @@ def _trusted(entry: Entry, distinct: int, features: Features) -> bool:
         least = least if entry.least_above is None else entry.least_above
         most = most if entry.most_above is None else entry.most_above
     has_covariate = features.covariates.shape[2] > 0 or not entry.needs_covariate
-    return least <= distinct <= most and has_covariate and entry.inherits in (None, *features.inherited)
+    has_passes = entry.passes in (None, features.passes is not None)
+    return least <= distinct <= most and has_covariate and has_passes and entry.inherits in (None, *features.inherited)
 
 
 def _fit_members(

@@ -174,6 +174,9 @@ class RunsTable:
             sets=self.sets,
             natural=Mixture.proportional({name: float(count) for name, count in tokens.items()}),
             available_tokens=tokens,
+            pools={
+                r.name: self.available(r.name) for r in (*below, last) if self.available(r.name) and r.tokens > UNKNOWN
+            },
         )
 
     def observations(self, rows: Iterable[int]) -> tuple[Observation, ...]:

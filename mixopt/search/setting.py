@@ -39,6 +39,7 @@ class Setting:
             sets=config.sets,
             natural=Mixture.proportional({name: float(n) for name, n in text.available_tokens.items()}),
             available_tokens=dict(text.available_tokens),
+            pools=text.slice_tokens,
             max_epochs=config.max_epochs or UNIMAX_EPOCHS,
             natural_seeds=config.strategy.natural_seeds,
             spread=config.strategy.spread,

@@ -170,7 +170,15 @@ def test_a_search_without_proof_says_false(file: Path) -> None:
     assert SearchConfig.from_plain(config.resolved()).proof is None
 
 
-LAW = {"seed": 0, "bias": 0.3, "reference_tokens": 2_000_000, "limits": {}, "device_flops": 1e11}
+LAW = {
+    "seed": 0,
+    "bias": 0.3,
+    "reference_tokens": 2_000_000,
+    "limits": {},
+    "device_flops": 1e11,
+    "harm": 0.0,
+    "onset": 4.0,
+}
 SIMULATED = textwrap.dedent("""\
     name: simulated
     domains: [{name: a, available_tokens: 10}, {name: b, available_tokens: 30}]

@@ -68,3 +68,21 @@ def test_the_virtual_clock_follows_the_flops() -> None:
     times = [law(device_flops=1e9).duration_s(flops=1e10, recipe=recipe, seed=s) for s in range(100)]
     assert np.mean(times) == pytest.approx(10.0, rel=0.05)
     assert len(set(times)) == 100
+
+
+@pytest.mark.parametrize("target", [None, 8_000_000])
+def test_repetition_moves_the_optimum_inside_and_the_optimum_knows(target: int | None) -> None:
+    pools = {f"d{i}": 200_000 for i in range(5)}
+    world, plain = law(5, harm=0.05, pools=pools, target_tokens=target), law(5)
+    weights, value = world.optimum({"d1": 1.0}, **LARGE)
+    assert plain.optimum({"d1": 1.0}, **LARGE)[0].max() > weights.max() + 0.1
+    near = np.random.default_rng(0).dirichlet(300.0 * weights + 1e-3, 2_000)
+    draws = np.vstack([np.random.default_rng(1).dirichlet(np.ones(5), 2_000), near, np.eye(5)])
+    assert world.exact(draws, **LARGE)[:, 1].min() >= value - 1e-9
+
+
+def test_cut_pools_repeat_alike_at_every_size_and_whole_ones_do_not() -> None:
+    pools, corner = {f"d{i}": 100_000 for i in range(3)}, np.eye(3)[:1]
+    cut, whole = (law(3, harm=0.1, pools=pools, target_tokens=target) for target in (2_000_000, None))
+    assert cut.repetition(corner, 200_000)[0] == cut.repetition(corner, 2_000_000)[0] == pytest.approx([0.1 * 4.0**2])
+    assert whole.repetition(corner, 200_000)[0] == pytest.approx([0.0])

@@ -10,6 +10,7 @@ import pytest
 from mixopt.fidelity import Ladder, Target
 from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
+from mixopt.optimize.extrapolation import doubts
 from mixopt.problem import Problem
 
 Bench = Callable[..., Any]
@@ -79,3 +80,53 @@ def test_one_rung_alone_tells_little_of_the_target(bench: Bench) -> None:
         for model in (both, cheap)
     ]
     assert (sds[1] > sds[0]).all()
+
+
+def repeated(bench: Bench, target: int, *, seed: int = 0) -> tuple[Any, Problem]:
+    """Return a world whose two smallest pools repeat (up to 20 epochs in a trial), and its problem with a target."""
+    world = bench(d=3, seed=seed)
+    pools = {"d0": 4_000_000, "d1": 200_000, "d2": 100_000}
+    law = replace(world.law, harm=0.02, onset=4.0, pools=pools)
+    ladder = Ladder(
+        rungs=world.problem.ladder.rungs, target=Target(parameters=world.problem.ladder.top.parameters, tokens=target)
+    )
+    known = {rung.name: pools for rung in ladder}
+    problem = replace(world.problem, ladder=ladder, available_tokens=pools, pools=known)
+    return replace(world, law=law, problem=problem), problem
+
+
+def test_a_target_that_repeats_more_than_the_trials_thinks_less_of_what_repeats(bench: Bench) -> None:
+    world, _ = repeated(bench, 2_000_000)
+    evidence = world.evidence(cheap=16, top=12)
+    rows = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1]])
+    gaps = []
+    for tokens in (2_000_000, 4_000_000, 16_000_000):
+        problem = repeated(bench, tokens)[1]
+        model = surrogate.fit(evidence, problem)
+        assert model is not None
+        mean = Belief.at_target(model, problem, model.encoding.inputs(rows)).top_mean
+        gaps.append(float(mean[1] / mean[0]))
+    assert gaps[0] < gaps[1] < gaps[2]
+
+
+def test_epochs_that_no_trial_had_are_doubted_and_told(bench: Bench) -> None:
+    world, near = repeated(bench, 2_000_000)
+    far = repeated(bench, 400_000_000)[1]
+    model = surrogate.fit(world.evidence(cheap=12, top=5), near)
+    assert model is not None
+    assert doubts(model, near) == ()
+    assert "d2 (" in " ".join(doubts(model, far))
+    corner = np.array([[0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
+    contrast = np.array([1.0, -1.0])
+    doubted, sure = (
+        contrast @ Belief.at_target(model, problem, model.encoding.inputs(corner)).top_covariance @ contrast
+        for problem in (far, replace(far, pools={}))
+    )
+    assert doubted > 1.2 * sure
+
+
+def test_one_rung_says_that_it_guesses(bench: Bench) -> None:
+    world = bench(d=3)
+    model = surrogate.fit(world.evidence(cheap=12, top=0), world.problem)
+    assert model is not None
+    assert "guessed" in doubts(model, aimed(world.problem, 4.0))[0]
