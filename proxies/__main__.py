@@ -1,21 +1,24 @@
-"""The command `python -m proxies`: train one proxy on one mixture, from a small file of its own."""
+"""The command `python -m proxies`: train one proxy on one mixture, or find its learning rate, from a small file."""
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
 
 from proxies import machine
 from proxies.config import ProxyConfig
-from proxies.corpus import CorpusConfig, prepare
+from proxies.corpus import Corpus, CorpusConfig, prepare
 from proxies.errors import ProxyError
 from proxies.train import train
 from proxies.training import Progress, Training
+from proxies.tuning import tune
 
 EXAMPLE = """example of PROXY.yaml:
   corpus:
@@ -30,6 +33,7 @@ EXAMPLE = """example of PROXY.yaml:
   tokens: 500_000
 
 $ python -m proxies train PROXY.yaml --weights code=0.7,prose=0.3
+$ python -m proxies tune-lr PROXY.yaml --weights code=0.7,prose=0.3 --seeds 2
 """
 KEYS = {"corpus", "model", "tokens"}
 
@@ -38,11 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 1 for what the user can mend, said in one line."""
     options = _parser().parse_args(arguments)
     try:
-        training = _train(options)
+        print(options.run(options))
     except ProxyError as error:
         print(f"proxies: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(asdict(training)) if options.json else _table(training))
     return 0
 
 
@@ -77,42 +80,96 @@ def read_proxy(path: Path) -> Mapping[str, Any]:
     return plain
 
 
-def _train(options: argparse.Namespace) -> Training:
+def _train(options: argparse.Namespace) -> str:
+    asked = _asked(options)
+    training = train(
+        asked.config,
+        asked.corpus,
+        [(1.0, asked.weights)],
+        tokens=asked.tokens,
+        seed=options.seed,
+        part=options.part,
+        gold=options.gold,
+        report=_progress,
+    )
+    return json.dumps(asdict(training)) if options.json else _table(training)
+
+
+def _tune(options: argparse.Namespace) -> str:
+    asked = _asked(options)
+    if options.seeds < 1:
+        raise ProxyError(f"a rate needs at least one seed, got {options.seeds}")
+
+    def loss(rate: float) -> float:
+        config = replace(asked.config, learning_rate=rate)
+        trainings = [
+            train(config, asked.corpus, [(1.0, asked.weights)], tokens=asked.tokens, seed=seed, part=options.part)
+            for seed in range(options.seed, options.seed + options.seeds)
+        ]
+        if any(training.diverged or not training.losses for training in trainings):
+            found = math.inf
+        else:
+            found = fmean(fmean(training.losses.values()) for training in trainings)
+        _say(f"{rate:<10.4g} {found:.4f} bits per byte")
+        return found
+
+    tuned = tune(loss, asked.config.learning_rate)
+    if options.json:
+        rates = [[rate, found if math.isfinite(found) else None] for rate, found in tuned.losses.items()]
+        return json.dumps({"best": tuned.best, "bracketed": tuned.bracketed, "losses": rates})
+    rows = [f"{rate:<10.4g} {found:.4f} bits per byte" for rate, found in tuned.losses.items()]
+    advice = "" if tuned.bracketed else " (the best so far; nothing worse was found on one side of it)"
+    return "\n".join([*rows, f"learning_rate: {tuned.best:.4g}{advice}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What both commands take: a proxy, its text, the mixture and the tokens."""
+
+    config: ProxyConfig
+    corpus: Corpus
+    weights: Mapping[str, float]
+    tokens: int
+
+
+def _asked(options: argparse.Namespace) -> _Asked:
     plain = read_proxy(options.proxy)
     weights = read_weights(options.weights)
     config = ProxyConfig.from_plain(plain["model"])
     corpus_config = CorpusConfig.from_plain(plain["corpus"])
     machine.prepare_process(threads=options.threads)
     corpus = prepare(corpus_config, options.folder, report=_say)
-    return train(
-        config,
-        corpus,
-        [(1.0, weights)],
-        tokens=plain["tokens"],
-        seed=options.seed,
-        part=options.part,
-        gold=options.gold,
-        report=_progress,
-    )
+    return _Asked(config=config, corpus=corpus, weights=weights, tokens=plain["tokens"])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m proxies", description="Small language models on data mixtures.")
-    command = parser.add_subparsers(required=True).add_parser(
-        "train",
-        help="train one proxy and measure it in bits per byte",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    commands = parser.add_subparsers(required=True)
+    training = _command(commands, "train", _train, "train one proxy and measure it in bits per byte")
+    training.add_argument("--gold", type=Path, help="a folder for the gold-token log-probabilities")
+    tuning = _command(commands, "tune-lr", _tune, "find the learning rate of one proxy, by factors of two")
+    tuning.add_argument("--seeds", type=int, default=1, help="trainings of each rate, whose losses are averaged")
+    return parser
+
+
+def _command(
+    commands: Any,  # noqa: ANN401  # argparse has no public name for it
+    name: str,
+    run: Callable[[argparse.Namespace], str],
+    summary: str,
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    command.set_defaults(run=run)
     command.add_argument("proxy", type=Path, metavar="PROXY.yaml", help="corpus, model and tokens")
     command.add_argument("--weights", required=True, help="share of the training tokens by domain: a=0.5,b=0.5")
     command.add_argument("--seed", type=int, default=0, help="of the weights drawn and of the text's order")
     command.add_argument("--part", choices=("search", "proof"), default="search", help="half of the evaluation text")
     command.add_argument("--folder", type=Path, default=Path("corpora"), help="where the prepared corpus is kept")
-    command.add_argument("--gold", type=Path, help="a folder for the gold-token log-probabilities")
     command.add_argument("--threads", type=int, default=1, help="processor threads; small models want one")
     command.add_argument("--json", action="store_true", help="print everything as JSON")
-    return parser
+    return command
 
 
 def _say(text: str) -> None:

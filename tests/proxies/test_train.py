@@ -193,6 +193,21 @@ def test_the_command_trains_one_proxy(folder: Path, tmp_path: Path, capsys: pyte
     assert found["tokens"] == 2_816
 
 
+def test_the_command_tunes_a_learning_rate(
+    folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = proxy_file(folder, tmp_path / "proxy.yaml")
+    arguments = ["tune-lr", str(path), "--weights", "vowels=0.5,others=0.5", "--folder", str(tmp_path / "c"), "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    losses = dict(map(tuple, found["losses"]))
+    assert found["bracketed"]
+    assert found["best"] == min(losses, key=losses.__getitem__)
+    config = ProxyConfig(layers=1, width=16, heads=1, sequence_tokens=32, learning_rate=found["best"])
+    again = run(corpus, config, tokens=3_000)
+    assert losses[found["best"]] == pytest.approx(sum(again.losses.values()) / 2)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [("vowels", "weights must read a=0.5,b=0.5; got 'vowels'"), ("x=1", "unknown domains ['x']; known:")],
