@@ -28,3 +28,7 @@ from store.records import Run as Run
 from store.records import Search as Search
 from store.records import Trial as Trial
 from store.store import Store as Store
+from store.upkeep import Vacuumed as Vacuumed
+from store.upkeep import check as check
+from store.upkeep import copy as copy
+from store.upkeep import vacuum as vacuum

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from store.errors import StoreUnavailable
 
 BUSY_TIMEOUT_S = 30.0  # how long a transaction waits for another one's write lock
+MOUNTS = Path("/proc/self/mounts")
+NETWORK = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
+    *("fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs"),
+}
 WRITE_LOCK = 7_311_509_286  # any number, as long as every version of this program takes the same
 
 
@@ -60,6 +65,25 @@ class Connections:
         with self._told():
             while not _switched(self._engine, last=time.monotonic() > give_up):
                 time.sleep(0.02)
+
+    def size_bytes(self) -> int:
+        """Return what the store takes on the disk."""
+        if self._engine.dialect.name == "sqlite":
+            with self.read() as session:
+                pages, size = (session.scalars(text(f"PRAGMA {name}")).one() for name in ("page_count", "page_size"))
+            return int(pages) * int(size)
+        with self.read() as session:
+            return int(session.scalars(text("SELECT pg_database_size(current_database())")).one())
+
+    def vacuum(self) -> None:
+        """Let the database rewrite what has gaps, outside any transaction."""
+        if self._engine.dialect.name == "postgresql":
+            with self._told(), self._engine.connect() as server:
+                server.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
+            return
+        with self._told(), closing(self._engine.raw_connection()) as connection:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)", "ANALYZE"):
+                connection.cursor().execute(statement)
 
     def close(self) -> None:
         """Close every connection; a later call opens them anew."""
@@ -117,6 +141,28 @@ def _check_file(path: Path, *, read_only: bool) -> None:
     if not path.parent.is_dir():
         raise StoreUnavailable(
             f"the folder '{path.parent}' of the store does not exist; create it, or give another --store"
+        )
+    if not read_only:
+        refuse_network(path, mounts=MOUNTS)
+
+
+def refuse_network(path: Path, *, mounts: Path) -> None:
+    """Raise StoreUnavailable where `path` lies on a file system of the network, by the table of `mounts` (if any).
+
+    SQLite's log is shared memory between its programs, and locks there are not to be relied on.
+    """
+    if not mounts.is_file():
+        return
+    place, kind = "", ""
+    for line in mounts.read_text().splitlines():
+        _, where, of, *_ = line.split()
+        where = where.replace("\\040", " ")
+        if path.resolve().is_relative_to(where) and len(where) >= len(place):
+            place, kind = where, of
+    if kind in NETWORK:
+        raise StoreUnavailable(
+            f"the store '{path}' would lie on a network file system ({kind}, mounted at {place}), where SQLite loses "
+            "data; give a path on a local disk, or a server: --store postgresql://user@host/name"
         )
 
 

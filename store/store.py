@@ -8,7 +8,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from store import attempts, fits, inbox, leases, retractions, runs, searches, sessions, trials
+from store import attempts, fits, inbox, leases, retractions, runs, searches, sessions, trials, upkeep
 from store.engine import Connections
 from store.errors import StoreError
 from store.migrate import ensure_current
@@ -304,6 +304,11 @@ class Store:
         """Record that what a message says is done: it is not returned again."""
         with self._write() as session:
             inbox.mark_drained(session, message_id)
+
+    def needed_runs(self) -> Mapping[str, bool]:
+        """Return every run by its hash, and whether a trial still waits for it or trains it."""
+        with self._connections.read() as session:
+            return upkeep.needs(session.connection())
 
     def add_session(self, search_id: int, *, provenance: Mapping[str, object]) -> None:
         """Record that a driver begins, with what software on what machine and text."""

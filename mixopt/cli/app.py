@@ -42,6 +42,7 @@ COMMANDS = (
     "validate",
     "dashboard",
     "database",
+    "gc",
     "retract",
 )
 

@@ -1,15 +1,20 @@
 """`mixopt db`: look after the store."""
 
 import json
+from typing import Annotated
 
 import typer
 
-from mixopt.cli.app import DEFAULT_STORE, AsJson, StoreLocation, app
+from mixopt.cli.app import DEFAULT_STORE, AsJson, StoreLocation, app, fail
 
 EXAMPLES = """
 Examples:
 
     mixopt db upgrade --store /data/mixopt.db
+
+    mixopt db backup /backup/mixopt-monday.db
+
+    mixopt db backup postgresql://user@host/name --store /data/mixopt.db
 """
 
 database = typer.Typer(help="Look after the store.", no_args_is_help=True)
@@ -26,3 +31,43 @@ def upgrade(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> No
         print(json.dumps({"store": store, "before": before, "after": after}))
         return
     print(f"{store}: is at revision {after}" + ("" if before == after else f", was at {before or 'none'}"))
+
+
+@database.command(epilog=EXAMPLES)
+def check(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Look for damage: in the file itself, its references, its guards, and trials without results."""
+    from store import check as check_store
+
+    faults = check_store(store)
+    if as_json:
+        print(json.dumps({"store": store, "faults": faults}))
+    if faults:
+        fail(f"{len(faults)} found in {store}: " + "; ".join(faults))
+    if not as_json:
+        print(f"{store}: sound")
+
+
+@database.command(epilog=EXAMPLES)
+def backup(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="File to make, or an empty database's URL.")],
+    store: StoreLocation = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the store to TARGET, also while a search writes to it; the copy is a store like any other."""
+    from store import copy
+
+    counts = copy(store, target)
+    told = {name: counts[name] for name in ("searches", "trials", "runs")}
+    print(json.dumps({"target": target} | told) if as_json else f"{target}: {told['trials']} trials copied")
+
+
+@database.command(epilog=EXAMPLES)
+def vacuum(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Give back the room that the store does not need any more."""
+    from store import vacuum as vacuum_store
+
+    done = vacuum_store(store)
+    if as_json:
+        print(json.dumps({"store": store, "before_bytes": done.before_bytes, "after_bytes": done.after_bytes}))
+        return
+    print(f"{store}: {done.after_bytes:,} bytes, was {done.before_bytes:,}")
