@@ -373,7 +373,9 @@ def _fidelity(rung: RungSection, vocabulary: int, evaluation_tokens: int) -> Fid
     parameters = rung.parameters if rung.proxy is None else rung.model.active_parameters(vocabulary)
     assert parameters is not None
     cost_flops = rung.trial_flops(tokens=rung.tokens, vocabulary=vocabulary, evaluation_tokens=evaluation_tokens)
-    return Fidelity(name=rung.name, tokens=rung.tokens, parameters=parameters, cost_flops=cost_flops)
+    return Fidelity(
+        name=rung.name, tokens=rung.tokens, parameters=parameters, cost_flops=cost_flops, noise_sd=rung.noise_sd
+    )
 
 
 def _plain_domain(section: DomainSection) -> dict[str, object]:

@@ -12,17 +12,23 @@ EXPERT_FIDELITY = "expert"  # of data experts that could not train as their rung
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """A rung: a proxy of so many (active) parameters trained on so many tokens, its trial charged `cost_flops`."""
+    """A rung: a proxy of so many (active) parameters trained on so many tokens, its trial charged `cost_flops`.
+
+    noise_sd: of the objective over seeds, where it is known; None: it is estimated from mixtures trained again.
+    """
 
     name: str
     tokens: int
     parameters: int
     cost_flops: float
+    noise_sd: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.tokens, self.parameters) <= 0 or not self.cost_flops > 0.0:
             got = f"{self.tokens} tokens, {self.parameters} parameters, {self.cost_flops:g} FLOPs"
             raise ConfigError(f"rung {self.name!r}: tokens, parameters and cost must be positive; got {got}")
+        if self.noise_sd is not None and not self.noise_sd >= 0.0:
+            raise ConfigError(f"rung {self.name!r}: noise_sd must be at least 0; got {self.noise_sd:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,7 @@ class RungSection(Section):
     What is trained is a `proxy` of mixopt's own, or for the user's own command its (active) `parameters`;
     cost_flops: of one trial, None is 6 a parameter and token. steps: what {steps} stands for. values: further
     placeholders of the command. resources: of Ray, beside CPUs and GPUs. timeout_s: a training that takes longer fails.
+    noise_sd: of the objective over seeds, where it is known.
     """
 
     name: str
@@ -146,6 +147,7 @@ class RungSection(Section):
     parameters: Count | None = None
     cost_flops: Positive | None = None
     steps: Count | None = None
+    noise_sd: Annotated[float, Field(ge=0.0)] | None = None
     values: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float] = {}
     cpus: Positive = 1.0
     gpus: Annotated[float, Field(ge=0.0)] = 0.0

@@ -43,7 +43,7 @@ class Table:
     """The observations at one rung: `inputs` of `n` rows, `losses` `n x m`, `groups` `n`: equal for equal mixtures.
 
     items: `n x m`, how many answers an error is a share of; nan where nobody says.
-    passes: epochs of a domain that has all the weight, `d`; None where nobody knows.
+    passes: epochs of a domain that has all the weight, `d`; noise_sd: of the objective; None where nobody knows.
     """
 
     inputs: Inputs
@@ -51,6 +51,7 @@ class Table:
     groups: Indices
     items: Array
     passes: Array | None
+    noise_sd: float | None
 
     @property
     def distinct(self) -> int:
@@ -62,13 +63,14 @@ class Table:
 class Encoding:
     """Domains in the space's order, and the evaluation sets that every observation used here has measured.
 
-    passes: for rungs whose pools are known, epochs of a domain that has all the weight, `d`.
+    passes: for rungs whose pools are known, epochs of a domain that has all the weight, `d`; noise_sds: of the rungs.
     """
 
     names: tuple[str, ...]
     sets: tuple[str, ...]
     ensemble: MixtureLosses | None
     passes: Mapping[str, Array] = field(default_factory=dict)
+    noise_sds: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, evidence: Evidence, problem: Problem) -> "Encoding":
@@ -84,7 +86,8 @@ class Encoding:
             ensemble = None
         known = {rung.name: problem.passes(rung.name) for rung in problem.ladder}
         passes = {rung: np.array([of[n] for n in problem.space.names]) for rung, of in known.items() if of}
-        return cls(names=problem.space.names, sets=sets, ensemble=ensemble, passes=passes)
+        noise = {rung.name: rung.noise_sd for rung in problem.ladder}
+        return cls(names=problem.space.names, sets=sets, ensemble=ensemble, passes=passes, noise_sds=noise)
 
     def inputs(self, weights: Array) -> Inputs:
         """Return the inputs of `weights`, `B x d`."""
@@ -129,6 +132,7 @@ class Encoding:
             groups=groups(weights),
             items=items,
             passes=self.passes.get(fidelity),
+            noise_sd=self.noise_sds.get(fidelity),
         )
 
 

@@ -193,7 +193,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
     tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
     known = _known_noise(table, below) + (GUESSED_NOISE * scale.objective_width) ** 2
-    noise = _noise_sd(values, table.groups, known)
+    noise = _noise_sd(values, table.groups, known) if table.noise_sd is None else table.noise_sd
     amplitude, length, slope = _residual(table, missed, tail, noise, scale, below)
     return RungFit(
         name=name,

@@ -171,3 +171,12 @@ def test_the_kernel_is_the_published_one() -> None:
 
 def test_every_member_needs_fewer_mixtures_than_the_opening_gives() -> None:
     assert max(entry.least for entry in MEMBERS.values()) <= 12
+
+
+def test_noise_that_is_known_is_taken_as_it_is(bench: Bench) -> None:
+    small, large = bench(d=3).problem.ladder
+    world = bench(d=3, rungs=(replace(small, noise_sd=0.07), large))
+    model = surrogate.fit(world.evidence(cheap=8, top=4), world.problem)
+    assert model is not None
+    assert model.rungs[0].noise_sd == 0.07
+    assert model.rungs[1].noise_sd != 0.07
