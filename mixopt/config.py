@@ -299,6 +299,11 @@ class SearchConfig(Section):
             if rung.tokens < step:
                 message = f"{rung.tokens} tokens are less than one batch of rung {rung.name!r}, {step}; give more"
                 raise wrong(("ladder", i, "tokens"), message)
+            if rung.processes > 1 and self.workers.kind != "ray":
+                raise wrong(("ladder", i, "processes"), "only Ray places several processes; use `workers: {kind: ray}`")
+            if rung.model.batch_sequences % rung.processes:
+                message = f"{rung.model.batch_sequences} sequences of a batch do not divide among {rung.processes}"
+                raise wrong(("ladder", i, "processes"), f"{message}; choose other batch_sequences, or processes")
 
     def _check_ladder(self) -> None:
         vocabulary = self.corpus.tokenizer.get("vocabulary", NOMINAL_VOCABULARY)

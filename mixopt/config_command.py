@@ -25,6 +25,9 @@ def check_rung(path: tuple[str | int, ...], rung: RungSection) -> None:
         raise wrong((*path, "proxy"), "a command trains a model of its own; state its `parameters` and remove `proxy`")
     if rung.parameters is None:
         raise wrong(path, f"rung {rung.name!r} of a command needs `parameters`, those of its model that are active")
+    if rung.processes > 1:
+        message = "a command starts its own processes, such as with torchrun; give `cpus` and `gpus` for all of them"
+        raise wrong((*path, "processes"), message)
     taken = [name for name in rung.values if name in PLACEHOLDERS or name in EXPORTERS]
     if taken:
         raise wrong((*path, "values", taken[0]), f"{taken[0]!r} is a placeholder already; name the value otherwise")

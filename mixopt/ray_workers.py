@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -17,39 +17,47 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
 import ray
-from ray import ObjectRefGenerator
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray import ObjectRef, ObjectRefGenerator
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from mixopt.errors import WorkerError
 from mixopt.workers import Job, JobProgress, Outcome, Trainer, too_long
 from proxies.machine import prepare_process
+from proxies.parallel import Ranks, open_port
 
 OBJECT_STORE_BYTES = 100 * 2**20  # outcomes are small: token data goes by path
 OVERTIME_S = 15.0  # beyond its time limit, for a job to end itself and say so
+LAST_WORDS_S = 10.0  # for Ray to notice that a process has died whose peers have noticed already
 ROUNDING = 1e-6  # a node with 1 GPU has room for ten jobs of 0.1
 init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What a job occupies: by Ray's names of resources, each of its processes."""
+
+    resources: Mapping[str, float]
+    processes: int = 1
 
 
 class RayWorkers:
     """Tasks on a Ray cluster; a cluster of its own where `address` is "local".
 
-    trainer: what is done with a job. demands: what a job of each rung occupies, by Ray's names, dearest last. slots:
-    jobs at a time; None is as many as the cluster has room for.
+    trainer: what is done with a job. demands: what a job of each rung occupies, dearest last. slots: jobs at a time;
+    None is as many as the cluster has room for.
 
     Raises:
         WorkerError: there is no cluster, or none of its nodes has what a rung asks for (Ray would wait for ever).
     """
 
-    def __init__(
-        self, trainer: Trainer, *, address: str, slots: int | None, demands: Mapping[str, Mapping[str, float]]
-    ) -> None:
+    def __init__(self, trainer: Trainer, *, address: str, slots: int | None, demands: Mapping[str, Demand]) -> None:
         self._trainer = trainer
         self._running: dict[ObjectRefGenerator, _Running] = {}
         self._seeing: set[tuple[str, str]] = set()
         dearest = list(demands.values())[-1]
-        connect(
-            address, None if slots is None else ceil(slots * max(each.get("CPU", 0.0) for each in demands.values()))
-        )
+        cpus = max(each.resources.get("CPU", 0.0) * each.processes for each in demands.values())
+        connect(address, None if slots is None else ceil(slots * cpus))
         nodes = [node["Resources"] for node in _nodes()]
         check_demands(demands, nodes)
         self.slots = slots or room(nodes, dearest)
@@ -62,8 +70,13 @@ class RayWorkers:
             WorkerError: a node does not see the job's text.
         """
         self._check_sight(job)
-        task = _train.options(num_cpus=job.cpus, num_gpus=job.gpus, resources=dict(job.resources))
-        self._running[task.remote(self._trainer, job)] = _Running(job)
+        if job.processes == 1:
+            self._running[_placed(_train, job).remote(self._trainer, job)] = _Running(job)
+            return
+        bundle = {"CPU": job.cpus, "GPU": job.gpus, **job.resources}
+        group = placement_group([{k: v for k, v in bundle.items() if v}] * job.processes, strategy="PACK")
+        first = _placed(_train, job, group=group, bundle=0).remote(self._trainer, job)
+        self._running[first] = _Running(job, group=group)
 
     def cancel(self, key: int) -> None:
         """Stop the task of the job named `key`."""
@@ -107,25 +120,47 @@ class RayWorkers:
     def _next(self, generator: ObjectRefGenerator) -> Iterator[Outcome | JobProgress]:
         running = self._running[generator]
         try:
-            event: Outcome | JobProgress | str = ray.get(next(generator))
+            event: Outcome | JobProgress | _Begun = ray.get(next(generator))
         except StopIteration:  # the stream ends after its outcome, which was handed on
-            del self._running[generator]
+            self._forget(generator)
             return
         except ray.exceptions.RayError as error:  # the worker died, not the training
-            del self._running[generator]
+            self._forget(generator)
             yield Outcome(key=running.job.key, state="lost", error=f"worker lost{running.where}: {_first_line(error)}")
             return
-        if isinstance(event, str):
-            running.node, running.since_s = event, time.monotonic()
+        if isinstance(event, _Begun):
+            running.node, running.since_s = event.node, time.monotonic()
+            running.others = self._others(running, event.address)
             return
         if isinstance(event, Outcome):
-            del self._running[generator]
+            lost = running.lost_other() if event.state == "failed" else None
+            self._forget(generator)
+            if lost is not None:
+                event = Outcome(key=event.key, state="lost", error=f"worker lost: {lost}")
             event = replace(event, details={**event.details, "node": running.node})
         yield event
 
+    def _others(self, running: "_Running", address: str) -> list[ObjectRef[None]]:
+        """Start the processes that train together with the first, which listens at `address`."""
+        job, count = running.job, running.job.processes
+        return [
+            _placed(_follow, job, group=running.group, bundle=rank).remote(
+                self._trainer, replace(job, ranks=Ranks(rank=rank, count=count, address=address))
+            )
+            for rank in range(1, count)
+        ]
+
     def _stop(self, generator: ObjectRefGenerator) -> None:
         ray.cancel(generator, force=True)
-        del self._running[generator]
+        self._forget(generator)
+
+    def _forget(self, generator: ObjectRefGenerator) -> None:
+        """Let go of a job that is over, with the processes and the places that it had."""
+        running = self._running.pop(generator)
+        for other in running.others:
+            ray.cancel(other, force=True)
+        if running.group is not None:
+            remove_placement_group(running.group)
 
     def _check_sight(self, job: Job) -> None:
         """Refuse a cluster of which a node, also one that has come lately, does not see the text of `job`."""
@@ -153,40 +188,75 @@ class RayWorkers:
         ray.shutdown()
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What the first process of a job says before anything else: its node, and where others may join it."""
+
+    node: str
+    address: str
+
+
 @dataclass
 class _Running:
-    """A job on the cluster, with the node that it runs on and since when, once it has begun."""
+    """A job on the cluster; once it has begun, the node that it runs on and since when, and its other processes."""
 
     job: Job
+    group: PlacementGroup | None = None
     node: str | None = None
     since_s: float | None = None
+    others: list[ObjectRef[None]] = field(default_factory=list)
 
     @property
     def where(self) -> str:
         return "" if self.node is None else f" on {self.node}"
 
+    def lost_other(self) -> str | None:
+        """Return how another process of the job died, if one did: then it is no fault of the training's."""
+        try:
+            ray.get(self.others, timeout=LAST_WORDS_S)
+        except ray.exceptions.GetTimeoutError:
+            return None
+        except ray.exceptions.RayError as error:
+            return _first_line(error)
+        return None
 
-def room(nodes: Sequence[Mapping[str, float]], demand: Mapping[str, float]) -> int:
-    """Return how many jobs that occupy `demand` fit into the resources of `nodes`, at least one."""
-    asked = {name: amount for name, amount in demand.items() if amount > 0.0}
-    fitting = [min((node.get(name, 0.0) / amount for name, amount in asked.items()), default=1.0) for node in nodes]
-    return max(1, sum(int(count + ROUNDING) for count in fitting))
+
+def _placed(task: Any, job: Job, *, group: PlacementGroup | None = None, bundle: int = 0) -> Any:  # noqa: ANN401
+    """Return a task of Ray's with what a process of `job` occupies, in its place of `group` where there is one."""
+    options: dict[str, Any] = {"num_cpus": job.cpus, "num_gpus": job.gpus, "resources": dict(job.resources)}
+    if group is not None:
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle)
+    return task.options(**options)
 
 
-def check_demands(demands: Mapping[str, Mapping[str, float]], nodes: Sequence[Mapping[str, float]]) -> None:
-    """Refuse a rung whose jobs fit on none of `nodes` (their resources).
+def room(nodes: Sequence[Mapping[str, float]], demand: Demand) -> int:
+    """Return how many jobs of `demand` fit into the resources of `nodes`, at least one."""
+    return max(1, _places(nodes, demand.resources) // demand.processes)
+
+
+def check_demands(demands: Mapping[str, Demand], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse a rung whose jobs do not fit into the resources of `nodes`.
 
     Raises:
         WorkerError: with what the rung asks for and what the nodes have.
     """
     for rung, demand in demands.items():
-        if any(all(node.get(name, 0.0) >= amount for name, amount in demand.items()) for node in nodes):
+        if _places(nodes, demand.resources) >= demand.processes:
             continue
-        have = "; ".join(dict.fromkeys(_told(node, demand) for node in nodes)) or "nothing"
+        asked = _told(demand.resources, demand.resources)
+        asked = asked if demand.processes == 1 else f"{demand.processes} processes of {asked} each"
+        have = "; ".join(dict.fromkeys(_told(node, demand.resources) for node in nodes)) or "nothing"
         raise WorkerError(
-            f"rung {rung!r} asks for {_told(demand, demand)}, which no node has: they have {have}; lower what the rung "
-            "asks for, give more slots, or add a node"
+            f"rung {rung!r} asks for {asked}, for which no node has room: they have {have}; lower what the rung asks "
+            "for, give more slots, or add a node"
         )
+
+
+def _places(nodes: Sequence[Mapping[str, float]], demand: Mapping[str, float]) -> int:
+    """Return how many processes of `demand` fit, none of them cut in two."""
+    asked = {name: amount for name, amount in demand.items() if amount > 0.0}
+    fitting = [min((node.get(name, 0.0) / amount for name, amount in asked.items()), default=1.0) for node in nodes]
+    return sum(int(count + ROUNDING) for count in fitting)
 
 
 def _told(resources: Mapping[str, float], names: Iterable[str]) -> str:
@@ -247,24 +317,34 @@ def connect(address: str, cpus: int | None) -> None:
 
 
 @ray.remote(num_returns="streaming", max_retries=0)
-def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome | str]:
+def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome | _Begun]:
     """Train `job` in a thread of its own, so that its progress is yielded while it runs.
 
     The name of the node comes first, the outcome last.
     """
     events: queue.SimpleQueue[JobProgress | Outcome] = queue.SimpleQueue()
+    address = f"{ray.util.get_node_ip_address()}:{open_port()}"
+    if job.processes > 1:
+        job = replace(job, ranks=Ranks(rank=0, count=job.processes, address=address))
 
     def work() -> None:
         prepare_process(threads=max(1, int(job.cpus)))
         events.put(trainer(job, events.put))
 
     threading.Thread(target=work, daemon=True).start()
-    yield socket.gethostname()
+    yield _Begun(socket.gethostname(), address)
     while True:
         event = events.get()
         yield event
         if isinstance(event, Outcome):
             return
+
+
+@ray.remote(max_retries=0)
+def _follow(trainer: Trainer, job: Job) -> None:
+    """Train one more part of every batch; what goes wrong is the first process's to tell."""
+    prepare_process(threads=max(1, int(job.cpus)))
+    trainer(job, lambda _: None)
 
 
 @ray.remote

@@ -137,7 +137,8 @@ class RungSection(Section):
 
     What is trained is a `proxy` of mixopt's own, or for the user's own command its (active) `parameters`;
     cost_flops: of one trial, None is 6 a parameter and token. steps: what {steps} stands for. values: further
-    placeholders of the command. resources: of Ray, beside CPUs and GPUs. timeout_s: a training that takes longer fails.
+    placeholders of the command. resources: of Ray, beside CPUs and GPUs. processes: that share a training, each
+    occupying that much. timeout_s: a training that takes longer fails.
     noise_sd: of the objective over seeds, where it is known.
     """
 
@@ -152,6 +153,7 @@ class RungSection(Section):
     cpus: Positive = 1.0
     gpus: Annotated[float, Field(ge=0.0)] = 0.0
     resources: dict[str, Positive] = {}
+    processes: Count = 1
     timeout_s: Positive | None = None
 
     @property

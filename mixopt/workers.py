@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from proxies.checkpoint import Checkpoint
 from proxies.config import ProxyConfig
 from proxies.corpus import Part, open_corpus
+from proxies.parallel import Ranks
 from proxies.train import train
 from proxies.training import Progress, Training
 
@@ -25,7 +26,7 @@ class Job:
     `target_tokens` cuts every domain to the share that `slice_tokens` (the rung's) are of them; None leaves it whole.
     proxy: None where the user's own command trains. folder: for what this attempt leaves behind, logs for one.
     checkpoint: a folder or URL that all attempts at the training share, written every `checkpoint_s`.
-    resources: of Ray, beside CPUs and GPUs.
+    cpus, gpus, resources (of Ray's other names): of each of `processes`; ranks: which one of them this is, if many.
     timeout_s: a training that takes longer fails.
     """
 
@@ -47,6 +48,8 @@ class Job:
     resources: Mapping[str, float] = field(default_factory=dict)
     timeout_s: float | None = None
     checkpoint_s: float = 60.0
+    processes: int = 1
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,7 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
             gold=None if job.gold is None else Path(job.gold),
             report=forward,
             checkpoint=Checkpoint(folder=job.checkpoint, every_s=job.checkpoint_s),
+            ranks=job.ranks,
         )
     except Exception as error:  # noqa: BLE001  # the edge of a worker: whatever went wrong belongs to the trial
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"

@@ -25,6 +25,7 @@ from proxies.layers import cross_entropy
 from proxies.mixing import Batches, Stage, slice_domains
 from proxies.model import Decoder
 from proxies.optimizers import OPTIMIZERS, learning_rate, set_learning_rate
+from proxies.parallel import ALONE, Group, Ranks, joined
 from proxies.training import Progress, Report, Training
 from proxies.usage import expert_usage, usage_tokens
 
@@ -45,6 +46,7 @@ def train(
     gold: Path | None = None,
     report: Report | None = None,
     checkpoint: Checkpoint | None = None,
+    ranks: Ranks | None = None,
 ) -> Training:
     """Train a proxy on `tokens` (rounded down to whole steps) of `recipe`, and evaluate it on `part`.
 
@@ -53,7 +55,8 @@ def train(
     short but must pass over the text of a longer one).
     `gold`: a folder for the gold-token log-probabilities of every evaluation set, `<set>.npy`, float32, natural log.
     `report` is called at every point of the curve. `checkpoint`: where the training is saved from time to time, and
-    goes on from, with the same losses as if it had never stopped; whoever wants it gone removes it.
+    goes on from, with the same losses as if it had never stopped; whoever wants it gone removes it. `ranks`: this
+    process trains together with others, called alike; only rank 0 saves, reports and measures.
     """
     batches = draw(
         config,
@@ -69,13 +72,17 @@ def train(
         config, corpus, recipe, seed=seed, target_tokens=target_tokens, slice_tokens=slice_tokens or tokens
     )
     prepared_s = time.perf_counter() - started
-    curve, diverged, before_s = fit(model, batches, report=report, checkpoint=checkpoint)
+    with joined(ranks) as group:
+        model.sum_over_ranks = group.sum
+        curve, diverged, before_s = fit(model, batches, report=report, checkpoint=checkpoint, group=group)
+    model.sum_over_ranks = ALONE.sum
     trained_s = before_s + time.perf_counter() - started - prepared_s
     done = curve[-1][0]
-    measured = NOTHING if diverged else measure(model, corpus, part=part, gold=gold)
+    measured = NOTHING if diverged or group.rank else measure(model, corpus, part=part, gold=gold)
     if not all(math.isfinite(loss) for loss in measured.losses.values()):
         measured, diverged = replace(NOTHING, tokens=measured.tokens), True
-    used = {"expert_usage": expert_usage(model, corpus.domains)} if config.experts and not diverged else {}
+    shows_usage = bool(config.experts) and bool(measured.losses)
+    used = {"expert_usage": expert_usage(model, corpus.domains)} if shows_usage else {}
     read = measured.tokens + (usage_tokens(model, corpus.domains) if used else 0)
     return Training(
         losses=measured.losses,
@@ -93,6 +100,7 @@ def train(
             "precision": str(model.dtype).removeprefix("torch."),
             "device": str(model.table.device),
             "threads": torch.get_num_threads(),
+            "processes": group.count,
             "parameters": config.total_parameters(corpus.vocabulary),
             "tokens_per_s": done / trained_s,
             **used,
@@ -183,7 +191,12 @@ def build(config: ProxyConfig, *, vocabulary: int, end_of_document: int, seed: i
 
 
 def fit(
-    model: Decoder, batches: Batches, *, report: Report | None = None, checkpoint: Checkpoint | None = None
+    model: Decoder,
+    batches: Batches,
+    *,
+    report: Report | None = None,
+    checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> tuple[tuple[tuple[int, float], ...], bool, float]:
     """Train `model` on all `batches`, or on those that the checkpoint leaves.
 
@@ -200,17 +213,17 @@ def fit(
     every = max(1, round(batches.steps / CURVE_POINTS))
     for k in range(first, batches.steps):
         set_learning_rate(optimizers, learning_rate(config, (k + 0.5) / batches.steps))
-        recent.append(step(model, batches.batch(k), optimizers))
+        recent.append(step(model, batches.batch(k), optimizers, group=group))
         elapsed_s = before_s + time.perf_counter() - started
         if (k + 1) % every == 0 or k + 1 == batches.steps:
             loss = float(torch.stack(recent).mean())
             recent.clear()
             curve.append(((k + 1) * config.batch_tokens, loss))
-            if report:
+            if report and not group.rank:
                 report(Progress(tokens=curve[-1][0], loss=loss, elapsed_s=elapsed_s))
             if has_diverged(curve, progress=(k + 1) / batches.steps, vocabulary=model.vocabulary):
                 return tuple(curve), True, before_s
-        if checkpoint is not None and checkpoint.is_due:
+        if checkpoint is not None and not group.rank and checkpoint.is_due:
             checkpoint.save(_state(model, optimizers, steps=k + 1, elapsed_s=elapsed_s, curve=curve, recent=recent))
     return tuple(curve), False, before_s
 
@@ -246,18 +259,21 @@ def _restore(
     return state["steps"], state["elapsed_s"], [(tokens, loss) for tokens, loss in state["curve"]], recent
 
 
-def step(model: Decoder, rows: NDArray[np.int64], optimizers: Sequence[torch.optim.Optimizer]) -> Tensor:
+def step(
+    model: Decoder, rows: NDArray[np.int64], optimizers: Sequence[torch.optim.Optimizer], *, group: Group = ALONE
+) -> Tensor:
     """Take one step on tokens `B x (T + 1)`; return the loss before it, nats per token, without routers' penalty."""
-    tokens = torch.from_numpy(rows).to(model.table.device)
+    tokens = torch.from_numpy(group.part(rows)).to(model.table.device)
     logits_BTV, penalty = model.logits_and_penalty(tokens[:, :-1])
     loss = cross_entropy(logits_BTV.flatten(0, 1), tokens[:, 1:].flatten())
     (loss + penalty if model.config.experts else loss).backward()
+    group.average_gradients(model.parameters())
     torch.nn.utils.clip_grad_norm_(model.parameters(), model.config.clip_norm)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
     model.end_step()
-    return loss.detach()
+    return group.mean(loss.detach())
 
 
 def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabulary: int) -> bool:

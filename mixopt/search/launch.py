@@ -13,7 +13,7 @@ from mixopt.config import SearchConfig
 from mixopt.errors import MixoptError, SearchError, SearchStopped
 from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
-from mixopt.ray_workers import RayWorkers
+from mixopt.ray_workers import Demand, RayWorkers
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
@@ -76,7 +76,12 @@ def start_workers(config: SearchConfig, *, address: str | None = None) -> Worker
         trainer,
         address=address or config.workers.address,
         slots=config.workers.slots,
-        demands={rung.name: {"CPU": rung.cpus, "GPU": rung.gpus, **rung.resources} for rung in config.rungs},
+        demands={
+            rung.name: Demand(
+                resources={"CPU": rung.cpus, "GPU": rung.gpus, **rung.resources}, processes=rung.processes
+            )
+            for rung in config.rungs
+        },
     )
 
 

@@ -127,6 +127,7 @@ class Setting:
             cpus=rung.cpus,
             gpus=rung.gpus,
             resources=rung.resources,
+            processes=rung.processes,
             timeout_s=rung.timeout_s,
         )
 

@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mixopt import ray_workers
 from mixopt.errors import WorkerError
-from mixopt.ray_workers import RayWorkers, check_demands, room
+from mixopt.ray_workers import Demand, RayWorkers, check_demands, room
 from mixopt.workers import Job, JobProgress, Outcome, Trainer
+from proxies.parallel import Ranks, joined
 
 Report = Callable[[JobProgress], None]
 
 
 @pytest.mark.parametrize(
-    ("nodes", "demand", "slots"),
+    ("nodes", "resources", "slots"),
     [
         ([{"CPU": 16.0, "GPU": 1.0}], {"CPU": 1.0, "GPU": 1.0}, 1),
         ([{"CPU": 16.0, "GPU": 4.0}], {"CPU": 1.0, "GPU": 0.5}, 8),
@@ -30,19 +32,28 @@ Report = Callable[[JobProgress], None]
     ],
 )
 def test_as_many_jobs_run_at_once_as_fit(
-    nodes: list[Mapping[str, float]], demand: Mapping[str, float], slots: int
+    nodes: list[Mapping[str, float]], resources: Mapping[str, float], slots: int
 ) -> None:
-    assert room(nodes, demand) == slots
+    assert room(nodes, Demand(resources=resources)) == slots
 
 
 def test_a_rung_that_fits_on_no_node_is_refused_with_what_the_nodes_have() -> None:
     nodes = [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}]
-    check_demands({"large": {"CPU": 2.0, "GPU": 1.0}}, nodes)
-    with pytest.raises(WorkerError, match="'large' asks for 4 CPU, 1 GPU, which no node has") as error:
-        check_demands({"small": {"CPU": 1.0}, "large": {"CPU": 4.0, "GPU": 1.0}}, nodes)
+    check_demands({"large": Demand(resources={"CPU": 2.0, "GPU": 1.0})}, nodes)
+    small, large = Demand(resources={"CPU": 1.0}), Demand(resources={"CPU": 4.0, "GPU": 1.0})
+    with pytest.raises(WorkerError, match="'large' asks for 4 CPU, 1 GPU, for which no node has room") as error:
+        check_demands({"small": small, "large": large}, nodes)
     assert "they have 8 CPU, 0 GPU; 2 CPU, 1 GPU; lower" in str(error.value)
     with pytest.raises(WorkerError, match="1 CPU, 1 TPU"):
-        check_demands({"small": {"CPU": 1.0, "TPU": 1.0}}, nodes)
+        check_demands({"small": Demand(resources={"CPU": 1.0, "TPU": 1.0})}, nodes)
+
+
+def test_processes_of_one_training_may_lie_on_several_nodes() -> None:
+    nodes = [{"CPU": 3.0}, {"CPU": 3.0}]
+    assert room(nodes, Demand(resources={"CPU": 1.0}, processes=3)) == 2
+    check_demands({"large": Demand(resources={"CPU": 1.5}, processes=4)}, nodes)
+    with pytest.raises(WorkerError, match="asks for 4 processes of 2 CPU each"):
+        check_demands({"large": Demand(resources={"CPU": 2.0}, processes=4)}, nodes)
 
 
 JOB = Job(
@@ -63,7 +74,19 @@ JOB = Job(
 def trainer() -> Trainer:
     """Return a trainer that does what the job's `folder` says; made here, so that Ray sends it by value."""
 
+    def together(job: Job, ranks: Ranks) -> Outcome:
+        try:
+            with joined(ranks) as group:
+                if ranks.rank and job.folder == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                total = group.sum(torch.tensor([float(ranks.rank + 1)]))
+        except RuntimeError as error:
+            return Outcome(key=job.key, state="failed", error=str(error))
+        return Outcome(key=job.key, state="completed", losses={"x": float(total)})
+
     def train(job: Job, report: Report) -> Outcome:
+        if job.ranks is not None:
+            return together(job, job.ranks)
         if job.folder == "kill":
             time.sleep(0.5)  # for its node to have been told
             os.kill(os.getpid(), signal.SIGKILL)
@@ -77,7 +100,7 @@ def trainer() -> Trainer:
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[RayWorkers]:
-    made = RayWorkers(trainer(), address="local", slots=2, demands={"large": {"CPU": 1.0, "GPU": 0.0}})
+    made = RayWorkers(trainer(), address="local", slots=2, demands={"large": Demand(resources={"CPU": 1.0})})
     yield made
     made.close()
 
@@ -145,3 +168,19 @@ def test_the_text_is_looked_for_on_every_node_before_a_job_goes_there(workers: R
     (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
     workers.submit(replace(JOB, key=10, corpus=str(tmp_path)))
     assert outcomes(workers, 1)[10].state == "completed"
+
+
+def test_the_processes_of_a_job_find_each_other_and_give_their_places_back(workers: RayWorkers) -> None:
+    for key in (11, 12):
+        workers.submit(replace(JOB, key=key, processes=2))
+        found = outcomes(workers, 1)[key]
+        assert (found.state, found.losses) == ("completed", {"x": 3.0}), found.error
+
+
+def test_a_job_one_of_whose_processes_was_killed_is_lost_and_not_failed(
+    workers: RayWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_workers, "LAST_WORDS_S", 30.0)
+    workers.submit(replace(JOB, key=13, processes=2, folder="kill"))
+    found = outcomes(workers, 1)[13]
+    assert found.state == "lost"
