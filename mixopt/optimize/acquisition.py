@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from mixopt.optimize.encoding import Array, Inputs
+from mixopt.optimize.encoding import Array, Indices, Inputs
 from mixopt.optimize.extrapolation import Place, outlook
 from mixopt.optimize.surrogate import GUESSED_NOISE, Surrogate
 from mixopt.problem import Problem
@@ -89,6 +89,12 @@ class Belief:
             self,
             covariance=self.covariance - np.outer(column, column) / (column[place] + self.noise[rung] + LEAST_VARIANCE),
         )
+
+    def among(self, mixtures: Indices) -> "Belief":
+        """Return the belief of some of the mixtures, by their places."""
+        rungs, count = self.mean.shape
+        places = (np.arange(rungs)[:, None] * count + mixtures).ravel()
+        return replace(self, mean=self.mean[:, mixtures], covariance=self.covariance[np.ix_(places, places)])
 
     def influence(self, rung: int) -> Array:
         """Return how trials move top means, `B x B`: row i the change of all for one standard deviation of trial i."""

@@ -1,7 +1,8 @@
 """One decision of the product's strategy: candidates, what is believed of them, and the trial worth most per unit cost.
 
-A search has two stages. The model finds the basin, at whatever rung tells most for its cost; the last part of the
-money goes to the top rung alone, to the incumbent and its neighbours, replicated where the noise asks for it.
+A search has two stages. The model finds the basin, at the rungs that the best split of the money left pays for
+(`stages.py`; where nobody counts the money, at whatever rung tells most for its cost); the last part goes to the top
+rung alone, to the incumbent and its neighbours, replicated where the noise asks for it.
 
 Shapes: B candidates, d domains.
 """
@@ -19,6 +20,7 @@ from mixopt.optimize.design import opening, reference
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.guarding import chances, standing
 from mixopt.optimize.recommend import TOO_RISKY, choose, measured_rows
+from mixopt.optimize.stages import Offer, best_split
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.optimize.trials import next_seed, search_trial, tried
 from mixopt.problem import Problem
@@ -30,13 +32,18 @@ INCUMBENT = 0  # the place of the model's best mixture among the candidates
 FEW_TOPS = 4  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
 ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
 TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
+WEIGHED = 64  # candidates of the least means, by which what is left is split over the rungs
+SLACK = 1e-9  # of a cost: float error
 LAST_PART = 0.2  # of the money goes to the incumbent and its neighbours
 NEIGHBOUR = 0.1  # total variation from the incumbent, at most, of what is compared in the last part
 
 
 @dataclass(kw_only=True)
 class Desk:
-    """One call's working state: candidates, what is believed of them, and what was spent so far, pending included."""
+    """One call's working state: candidates, what is believed of them, and what was spent so far, pending included.
+
+    money: what the split has left for every rung below the top (None: nobody counts the money, or there is one rung).
+    """
 
     problem: Problem
     heard: Heard
@@ -48,6 +55,7 @@ class Desk:
     safe: Array
     taken: list[Proposal]
     opened: frozenset[tuple[Mixture, str]]
+    money: list[float] | None = None
 
     @classmethod
     def open(
@@ -75,15 +83,16 @@ class Desk:
         )
         for mixture, fidelity in [*((p.mixture, p.fidelity) for p in evidence.history.pending), *desk.proposed]:
             desk._expect(desk._place(mixture), fidelity)
+        desk.money = desk._split(rng)
         return desk
 
     def next(self) -> Proposal | None:
         """Return the most valuable trial, and count it as done; None where the rest is not worth its cost."""
         top, ladder = len(self.problem.ladder) - 1, self.problem.ladder
-        if top and self._wants_incumbent():
+        if top and self.money is None and self._wants_incumbent():
             return self._take(INCUMBENT, top, "the model's best mixture, at the top rung")
         gain, last = ACQUISITIONS[self.problem.acquisition], self._is_last_part()
-        rungs = [top] if last or self._owes_top() else self._informative()
+        rungs = [top] if last else self._allowed()
         cost = np.array([ladder.rungs[rung].cost_flops for rung in rungs])
         usable = np.where(self.safe >= 1.0 - TOO_RISKY, self.safe, 0.0)
         if self._is_idle(usable):
@@ -107,6 +116,8 @@ class Desk:
         proposal = search_trial(chosen, name, seed, reason, replicate=seed > 0, predicted=predicted)
         self.taken.append(proposal)
         self._expect(mixture, name)
+        if self.money is not None and rung < len(self.money):
+            self.money[rung] -= self.problem.ladder.rungs[rung].cost_flops
         return proposal
 
     def _prediction(self, mixture: int, rung: int) -> Prediction:
@@ -149,6 +160,33 @@ class Desk:
     def _informative(self) -> list[int]:
         """Return the rungs that may be paid for."""
         return [k for k, rung in enumerate(self.problem.ladder) if rung.name not in self.heard.misleading]
+
+    def _allowed(self) -> list[int]:
+        """Return the rungs that the next trial may be at: those whose share is not spent, or the top one."""
+        if self.money is None:
+            return [len(self.problem.ladder) - 1] if self._owes_top() else self._informative()
+        costs = [rung.cost_flops for rung in self.problem.ladder]
+        paid = [rung for rung, money in enumerate(self.money) if money >= costs[rung] * (1.0 - SLACK)]
+        return paid or [len(costs) - 1]
+
+    def _split(self, rng: np.random.Generator) -> list[float] | None:
+        """Return what is to be spent at every rung below the top, by the best split of what is left; None: unknown."""
+        purse, ladder = self.evidence.purse, self.problem.ladder
+        left = 0.0 if purse is None else purse.left_flops - sum(ladder[name].cost_flops for _, name in self.proposed)
+        if left < ladder.cheapest.cost_flops or len(ladder) == 1:
+            return None
+        few = np.argsort(self.belief.top_mean, kind="stable")[:WEIGHED]
+        rungs = [*(rung for rung in self._informative() if rung < len(ladder) - 1), len(ladder) - 1]
+        seen = [fit.name for fit in self.heard.model.rungs]
+        offer = Offer(
+            belief=self.belief.among(few),
+            mixtures=np.tile(np.arange(len(few)), len(rungs)),
+            rungs=np.repeat(rungs, len(few)),
+            costs=np.repeat([ladder.rungs[rung].cost_flops for rung in rungs], len(few)),
+            shippable=np.arange(len(few)),
+            seen=np.array([int(rung.name in seen) for rung in ladder]),
+        )
+        return list(best_split(offer, budget=left, rng=rng).money)
 
     def _is_last_part(self) -> bool:
         """Return whether what is left, this call's proposals paid, is the last part."""

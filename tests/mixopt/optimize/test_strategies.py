@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixopt.evidence import Evidence, Failure, History, Pending, Strategy
+from mixopt.evidence import Evidence, Failure, History, Pending, Purse, Strategy
 from mixopt.fidelity import Fidelity
 from mixopt.optimize.design import natural_opening, opening, spread
 from mixopt.optimize.recommend import recommend
@@ -157,3 +157,17 @@ def test_predictions_are_made_before_and_hold_after(bench: Bench) -> None:
         guess = proposal.predicted["objective"]
         assert set(proposal.predicted) == {"objective", *world.law.sets}
         assert abs(world.problem.objective.value(seen.losses) - guess.mean) < 4.0 * guess.sd
+
+
+def test_a_purse_is_split_cheap_trials_first_and_the_top_last(bench: Bench) -> None:
+    found = bench(d=4, bias=0.0)
+    tried = [found.observe(k, p.mixture, p.fidelity, p.seed) for k, p in enumerate(opening(found.problem))]
+    history = History(observations=tuple(tried))
+    rich, poor = (
+        STRATEGIES["bayesian"](found.problem).propose(
+            Evidence(history=history, purse=Purse(total_flops=60.0, left_flops=left)), n=2, seed=0
+        )
+        for left in (45.0, 9.5)
+    )
+    assert [p.fidelity for p in rich] == ["small", "small"]
+    assert [p.fidelity for p in poor] == ["large", "large"]
