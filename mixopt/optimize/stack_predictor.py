@@ -33,7 +33,7 @@ class StackPredictor:
         names = [fit.name for fit in self.model.rungs]
         place = names.index(fidelity) if fidelity in names else len(names) - 1
         rungs = self.model.sets(inputs)
-        sets_mean, sets_sd = rungs[place], self.model.rungs[place].rmse + np.zeros(1)
+        sets_mean, sets_sd = rungs[place], self.model.sets_sd(inputs)[place]
         if fidelity not in names:
             trend, ahead = Trend.of(self.model, self.problem), Place.of_rung(self.model, self.problem, fidelity)
             sets_mean = sets_at(self.model, trend, inputs, ahead)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixopt.evidence import Evidence, LastFit
 from mixopt.objective import Objective
+from mixopt.optimize.calibration import Errors, learn, reached
 from mixopt.optimize.composition import expected, joint_errors
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.laws import LAWS
@@ -69,6 +70,7 @@ class RungFit:
     lower: the sets as the rung below predicts them at the rows, `n x m`; None at the first rung.
     errors: covariance over sets of what the members miss out of fold, `m x m`, and sets_left: what they leave of the
     rows, `n x m`, both on the scales of the links.
+    doubt: sds of sets, mixture by mixture, noise included, standardised.
     fallback: why a simpler model than wanted stands here, or None.
     """
 
@@ -81,6 +83,7 @@ class RungFit:
     parameters: Mapping[str, Array]
     out_of_fold: Array
     rmse: Array
+    doubt: Errors
     noise_sd: float
     row_noise: Array
     amplitude: float
@@ -104,6 +107,18 @@ class Surrogate:
     def sets(self, inputs: Inputs) -> list[Array]:
         """Return the predicted losses and errors at every rung, `R` arrays `B x m`."""
         return [self.encoding.links.back(values) for values in self.linked(inputs)]
+
+    def sets_sd(self, inputs: Inputs) -> list[Array]:
+        """Return the sds of what trials would show of every set, noise included, at every rung, `R` arrays `B x m`."""
+        deviations = []
+        lowers = [None, *self.linked(inputs)]
+        for rung, lower in zip(self.rungs, lowers, strict=False):
+            features = _features(inputs, lower, rung.scale, rung.table.passes)
+            predicted, spread = _spread(rung.shares, _members(rung, features))
+            linked = predicted.T * rung.scale.linked_width + rung.scale.center
+            slopes = self.encoding.links.slope(linked)
+            deviations.append(rung.doubt.sd(predicted, spread).T * rung.scale.linked_width * slopes)
+        return deviations
 
     def linked(self, inputs: Inputs) -> list[Array]:
         """Return the predictions at every rung on the scales of `links`, `R` arrays `B x m`."""
@@ -205,6 +220,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         parameters=parameters,
         out_of_fold=missed,
         rmse=_rmse(links.back(unseen) - table.losses, scale.width),
+        doubt=_doubt(shares, held_out, y[:, :n], table.distinct),
         errors=errors,
         sets_left=linked[:n] - losses,
         noise_sd=noise,
@@ -340,9 +356,24 @@ def _importance(below: Surrogate) -> Array:
 
 
 def _stacked(rung: "RungFit", features: Features) -> Array:
-    losses = combined(rung.shares, np.stack([member(features) for member in rung.fitted]))
+    losses = combined(rung.shares, _members(rung, features))
     scaled: Array = losses * rung.scale.linked_width + rung.scale.center
     return scaled
+
+
+def _members(rung: "RungFit", features: Features) -> Array:
+    return np.stack([member(features) for member in rung.fitted])
+
+
+def _spread(shares: Array, predictions: Array) -> tuple[Array, Array]:
+    """Return the stack's predictions and how far its members are apart by their shares, `m x B` both."""
+    middle = combined(shares, predictions).T
+    return middle, np.sqrt(np.einsum("km,kmn->mn", shares, (predictions - middle) ** 2))
+
+
+def _doubt(shares: Array, held_out: Array, y: Array, distinct: int) -> Errors:
+    predicted, spread = _spread(shares, held_out)
+    return learn(predicted, spread, predicted - y, distinct=distinct, guess=GUESSED_RESIDUAL, runs=PRIOR_RUNS)
 
 
 def _known_noise(table: Table, model: Surrogate) -> float:
@@ -373,11 +404,10 @@ def _residual(
         slope = _slope(table, below, scale.objective_ratio)
         variances = below.covariances(table.inputs)[-1].diagonal()
         explained = slope**2 * float(np.mean(variances))
-    counts = 1.0 / np.array([(table.groups == g).sum() for g in table.groups])
-    weights = counts / tail
-    squares = np.maximum(missed**2 - noise**2 - explained, 0.0)
     guess = ((GUESSED_DRIFT * slope if below.rungs else GUESSED_RESIDUAL) * scale.objective_width) ** 2
-    amplitude = float(np.sqrt((PRIOR_RUNS * guess + weights @ squares) / (PRIOR_RUNS + weights.sum())))
+    size = float(reached(missed[None], table.distinct)[0]) ** 2
+    left = max(size - noise**2 - explained, 0.0)
+    amplitude = float(np.sqrt((PRIOR_RUNS * guess + table.distinct * left) / (PRIOR_RUNS + table.distinct)))
     best, likelihood = LENGTHS[1], -np.inf
     lengths = (*SHORT_LENGTHS, *LENGTHS) if table.distinct >= 16 else LENGTHS
     for length in lengths if table.distinct >= 8 else ():

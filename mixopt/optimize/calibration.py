@@ -1,0 +1,96 @@
+"""How far predictions lie from what trials show, mixture by mixture, learned from predictions of rows held out.
+
+Errors of losses grow with the loss (corners are both bad and noisy) and where the members of the stack disagree.
+Of set j: sd = s_j h, h^2 = exp(2 b u) + (g D / D_j)^2; u the predicted loss, standardised; D the spread of the members
+and D_j its median; b and g common to the sets, of the greatest likelihood of heavy-tailed errors; s_j such that the
+central 90 % interval holds 90 % of the errors held out.
+
+Shapes: m evaluation sets, n observations, B mixtures.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from mixopt.optimize.encoding import Array
+
+LEVEL = 0.9  # of the interval that is made to hold
+GROWTHS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8)
+DISAGREEMENTS = (0.0, 0.3, 0.6, 1.0, 1.5)
+RANGE = (-2.0, 3.0)  # of u, beyond which errors grow no more
+HEAVY = 4.0  # degrees of freedom of the errors
+POOLED = 4.0  # rows that all sets' errors together count as, beside the set's own
+FEW = 2.0  # rows' worth of doubt about a scale: it is stretched by 1 + FEW / n
+LEAST = 12  # different mixtures, below which sds are constant
+LEAST_SD = 1e-6  # standardised
+LEAST_PART = 0.02  # of the guess, below which no scale is believed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """The sds of predictions, standardised: `scale` s_j and `spread` D_j, `m`; `growth` b; `disagreement` g."""
+
+    scale: Array
+    spread: Array
+    growth: float
+    disagreement: float
+
+    def sd(self, predicted: Array, spread: Array) -> Array:
+        """Return sds, noise included, `m x B`, of `predicted` by members that are `spread` apart, `m x B` both."""
+        return self.scale[:, None] * _shape(predicted, spread / self.spread[:, None], self.growth, self.disagreement)
+
+
+def learn(predicted: Array, spread: Array, errors: Array, *, distinct: int, guess: float, runs: float) -> Errors:
+    """Return the sds that `errors` of `predicted`, `m x n`, held out, have; an sd of `guess` counts as `runs` rows.
+
+    distinct: how many different mixtures the rows are.
+    """
+    middle = np.maximum(np.median(spread, axis=1), LEAST_SD)
+    best, growth, disagreement = -np.inf, 0.0, 0.0
+    for b in GROWTHS if distinct >= LEAST else ():
+        for g in DISAGREEMENTS:
+            shape = _shape(predicted, spread / middle[:, None], b, g)
+            sd = np.maximum(_robust(errors / shape)[:, None] * shape, LEAST_SD)
+            tails = 0.5 * (HEAVY + 1.0) * np.log1p((errors / sd) ** 2 / HEAVY)
+            value = -float((np.log(sd) + tails).sum())
+            if value > best:
+                best, growth, disagreement = value, b, g
+    shape = _shape(predicted, spread / middle[:, None], growth, disagreement)
+    trust = distinct / (distinct + runs)
+    scale = np.maximum(_reached(errors / shape, distinct), LEAST_PART * guess) ** trust * guess ** (1.0 - trust)
+    return Errors(scale=scale, spread=middle, growth=growth, disagreement=disagreement)
+
+
+def reached(errors: Array, count: float) -> Array:
+    """Return the sds whose central interval holds LEVEL of `errors`, `m x n`, from `count` mixtures, `m`.
+
+    Of fewer than LEAST mixtures, whose quantile is the largest of them, root mean squares.
+    """
+    if count < LEAST:
+        plain: Array = np.sqrt((errors**2).mean(1))
+        return plain
+    level = min(LEVEL * (1.0 + 1.0 / count), 1.0)
+    found: Array = np.quantile(np.abs(errors), level, axis=1) / norm.ppf(0.5 + LEVEL / 2.0)
+    return found * (1.0 + FEW / count)
+
+
+def _reached(errors: Array, distinct: int) -> Array:
+    """Return the same, drawn towards that of all sets where rows are few."""
+    own = np.maximum(reached(errors, distinct), LEAST_SD)
+    pooled = max(float(reached(errors.reshape(1, -1), distinct)[0]), LEAST_SD)
+    trust = distinct / (distinct + POOLED)
+    drawn: Array = own**trust * pooled ** (1.0 - trust)
+    return drawn
+
+
+def _shape(predicted: Array, spread: Array, growth: float, disagreement: float) -> Array:
+    shape: Array = np.sqrt(np.exp(2.0 * growth * np.clip(predicted, *RANGE)) + (disagreement * spread) ** 2)
+    return shape
+
+
+def _robust(errors: Array) -> Array:
+    """Return root mean squares of errors clipped at three robust sds, `m`."""
+    reach = 3.0 * 1.4826 * np.median(np.abs(errors), axis=1)[:, None]
+    found: Array = np.sqrt((np.minimum(np.abs(errors), reach) ** 2).mean(1))
+    return found
