@@ -37,11 +37,29 @@ def test_forward_flops_are_those_that_torch_counts(config: ProxyConfig) -> None:
     assert counter.get_total_flops() - combining == config.forward_flops_per_token(11) * 16
 
 
-def test_training_flops_are_those_that_torch_counts() -> None:
-    model = decoder(SHAPES["dense"])
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_training_flops_are_those_that_torch_counts(config: ProxyConfig) -> None:
+    model = decoder(config)
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(2, 8, dtype=torch.long)).float().sum().backward()
-    assert counter.get_total_flops() == SHAPES["dense"].flops_per_token(11) * 16
+    combining = 3 * 2 * 16 * config.top_k * config.layers * config.width if config.experts else 0  # gates x rows
+    assert counter.get_total_flops() - combining == config.flops_per_token(11) * 16
+
+
+def test_fine_grained_experts_cost_a_token_no_more_than_coarse_ones() -> None:
+    coarse = ProxyConfig(layers=2, width=64, heads=2, experts=4, top_k=1)
+    fine = ProxyConfig(layers=2, width=64, heads=2, experts=16, top_k=4)
+    routers = 2 * 12 * 64
+    assert fine.active_parameters(256) - routers == coarse.active_parameters(256)
+    assert fine.total_parameters(256) - routers == coarse.total_parameters(256)
+
+
+def test_tied_layers_are_counted_once_in_all_and_met_in_each() -> None:
+    shape = {"layers": 4, "width": 16, "heads": 2, "experts": 8, "ffn_width": 24}
+    tied, untied = ProxyConfig.from_plain({**shape, "tied_layers": 2}), ProxyConfig.from_plain(shape)
+    assert untied.total_parameters(11) - tied.total_parameters(11) == 2 * 8 * 2 * 16 * 24
+    assert untied.active_parameters(11) == tied.active_parameters(11)
+    assert tied.total_parameters(11) == sum(p.numel() for p in decoder(tied).parameters())
 
 
 def test_active_parameters_leave_out_the_experts_not_chosen() -> None:

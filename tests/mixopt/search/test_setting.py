@@ -47,6 +47,35 @@ def test_a_run_is_named_by_what_decides_its_losses(setting: Setting) -> None:
     assert len({base, *map(content_hash, others)}) == 4
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "learning_rate: 0.03",
+        "schedule: wsd",
+        "weight_decay: 0.2",
+        "base_width: 8",
+        "init: {method: grow, tokens: 512, proxy: {layers: 1}}",
+    ],
+)
+def test_rate_schedule_decay_and_start_belong_to_the_identity_of_a_fidelity(tmp_path: Path, change: str) -> None:
+    plain = setting_of(load(write_search(tmp_path)), tmp_path)
+    changed = setting_of(load(write_search(tmp_path, routed=f", {change}")), tmp_path)
+    first, other = (content_hash(each.content(proposal(each))) for each in (plain, changed))
+    assert first != other
+
+
+def test_a_start_is_part_of_what_a_trial_is_charged(tmp_path: Path) -> None:
+    plain = setting_of(load(write_search(tmp_path)), tmp_path)
+    init = ", init: {method: grow, tokens: 512, proxy: {layers: 1}}"
+    started = setting_of(load(write_search(tmp_path, routed=init)), tmp_path)
+    vocabulary = plain.text.vocabulary
+    for rung in ("small", "large"):
+        more = ProxyConfig.from_plain(plain.config.rung(rung).proxy).flops_per_token(vocabulary) * 512
+        costs = [each.flops_of(proposal(each, rung=rung)) for each in (plain, started)]
+        assert costs[1] - costs[0] == pytest.approx(more)
+        assert started.problem.ladder[rung].cost_flops == pytest.approx(costs[1])
+
+
 def test_two_seeds_of_one_file_share_no_training_seed(setting: Setting) -> None:
     other = Setting(
         config=setting.config.renamed(seed=1), text=setting.text, problem=setting.problem, artifacts=setting.artifacts
