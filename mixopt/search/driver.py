@@ -83,6 +83,7 @@ class Driver:
     def _resume(self) -> None:
         again = self.store.requeue(self.search.id)
         self.store.settle(self.search.id)
+        self._give_up_others()
         trials = self._trials()
         self._over = self._recommendation() is not None
         if trials:
@@ -91,6 +92,20 @@ class Driver:
             self.elapsed_before_s += sum(trial.elapsed_s or 0.0 for trial in trials) / self.workers.slots
         else:
             self._check_budget()
+
+    def _give_up_others(self) -> None:
+        """Take back what waits for another command than the file's: its run would not be what it says."""
+        done = 0
+        for trial in self._trials():
+            if self.setting.trains(self.store.run(trial.run_hash).content):
+                continue
+            done += trial.state == "completed"
+            if trial.state == "queued":
+                self.store.fail(trial.id, state="cancelled", error="the command changed before it was trained")
+        if done:
+            self._say(
+                f"the command changed: {done} trials of earlier ones count; if they should not, use another --name"
+            )
 
     def _check_budget(self) -> None:
         """Refuse a search whose budget does not pay for what it must train."""

@@ -129,7 +129,7 @@ def proof_seeds(
 
 
 def _is_of_proof(trial: Trial) -> bool:
-    return trial.purpose == "proof" and trial.state != "retracted"
+    return trial.purpose == "proof" and trial.state not in ("retracted", "cancelled")
 
 
 def _entries(payload: Mapping[str, Any]) -> list[tuple[Rival, Prediction]]:

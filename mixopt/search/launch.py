@@ -116,8 +116,8 @@ def find_or_create(store: Store, setting: Setting) -> Search:
 
 
 def _manifest(setting: Setting) -> dict[str, Any] | None:
-    """Return what the text was made of, None where there is none: losses are simulated."""
-    if setting.config.simulated is not None:
+    """Return what the text was made of, None where mixopt prepared none: losses are simulated, or a command's."""
+    if not setting.config.has_own_text:
         return None
     return open_corpus(Path(setting.text.folder)).manifest.to_plain()
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mixopt.config import SearchConfig
 from mixopt.evidence import Proposal
@@ -96,6 +97,10 @@ class Setting:
     def rung_of(self, proposal: Proposal) -> str:
         """Return the rung that a proposal trains at; an expert of its own fidelity trains at the experts' rung."""
         return self._experts_rung if proposal.fidelity == EXPERT_FIDELITY else proposal.fidelity
+
+    def trains(self, content: Mapping[str, Any]) -> bool:
+        """Say whether a run of `content` would be trained now as it was meant: another command trains another run."""
+        return self.config.command is None or content["proxy"] == self._trained(self.config.rung(content["rung"]))
 
     def _trained(self, rung: RungSection) -> Mapping[str, object]:
         """Return what trains at a rung: a proxy, or what the user's own command is told there."""

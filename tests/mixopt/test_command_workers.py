@@ -18,6 +18,9 @@ from mixopt.cli.session import run_search
 from mixopt.command_workers import CommandTrainer
 from mixopt.config import SearchConfig, load
 from mixopt.errors import SearchError
+from mixopt.search.launch import driving, prepare_text, start_workers
+from mixopt.search.setting import Setting
+from mixopt.text import Folders
 from mixopt.workers import Job, JobProgress, Outcome
 from store import Store
 
@@ -225,3 +228,29 @@ def test_a_command_that_always_fails_ends_the_search_with_what_it_said(tmp_path:
     config = changed(workers={"kind": "local", "command": command, "shell": True, "paths": paths}, experts=None)
     with pytest.raises(SearchError, match=r"4 failed, .* exit code 1; its last words: 'broken trainer'"):
         run_search(config, store=str(tmp_path / "m.db"), started_s=time.monotonic())
+
+
+def test_what_waits_for_another_command_is_taken_back_and_what_it_trained_counts(tmp_path: Path) -> None:
+    store = str(tmp_path / "m.db")
+    first, second = ("echo one; " + answering(json.dumps(GOOD)), "echo two; " + answering(json.dumps(GOOD)))
+    plain = shell(first, kind="local").resolved()
+    rest = {"experts": None, "proof": False, "strategy": {"name": "random"}, "budget_flops": 5e10}
+    rest["ladder"] = plain["ladder"][:1]  # type: ignore[index]
+    before = SearchConfig.from_plain(plain | rest, root=tmp_path)
+    with Store(store) as ledger:
+        text = prepare_text(before, Folders.beside(store), report=lambda _: None)
+        setting = Setting.of(before, text, artifacts=str(tmp_path))
+        with driving(setting, store=ledger, workers=start_workers(before), elapsed_s=0.0) as driver:
+            for _ in driver.drive():
+                break  # one has ended, one waits
+    after = SearchConfig.from_plain(plain | rest | {"workers": shell(second, kind="local").resolved()["workers"]})
+    run_search(after, store=store, started_s=time.monotonic())
+    with Store(store, read_only=True) as ledger:
+        trials = ledger.trials(ledger.searches()[0].id)
+        commands = [str(ledger.run(trial.run_hash).content["proxy"]["command"])[:8] for trial in trials]
+    states = [trial.state for trial in trials]
+    assert (states[0], commands[0]) == ("completed", "echo one")
+    assert {state for state, command in zip(states[1:], commands[1:], strict=True) if command == "echo one"} == {
+        "cancelled"
+    }
+    assert ("completed", "echo two") in zip(states, commands, strict=True)
