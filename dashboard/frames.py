@@ -119,8 +119,16 @@ def searches(location: str) -> pd.DataFrame:
     """Return one row a search of the store at `location` (`SEARCH_COLUMNS`), the newest first."""
     with Store(location, read_only=True) as store:
         found = sorted(store.searches(), key=lambda search: search.created_at, reverse=True)
+        totals = store.totals()
         rows = [
-            (each.name, each.state, each.seed, len(store.trials(each.id)), each.created_at, each.updated_at)
+            (
+                each.name,
+                each.state,
+                each.seed,
+                totals[each.id].trials if each.id in totals else 0,
+                each.created_at,
+                each.updated_at,
+            )
             for each in found
         ]
     return pd.DataFrame(rows, columns=list(SEARCH_COLUMNS))
@@ -145,7 +153,7 @@ def load_trial(location: str, name: str, number: int) -> TrialFrames:
         number=number,
         curve=pd.DataFrame(curve, columns=["tokens", "loss"]),
         predicted={key: _mean_and_sd(value) for key, value in trial.predicted.items()},
-        seen=trial.seen,
+        seen=tuple(trial.seen),
         attempts=_attempts(attempts),
     )
 

@@ -26,6 +26,7 @@ from store.records import Retraction as Retraction
 from store.records import Revision as Revision
 from store.records import Run as Run
 from store.records import Search as Search
+from store.records import Totals as Totals
 from store.records import Trial as Trial
 from store.store import Store as Store
 from store.upkeep import Vacuumed as Vacuumed

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store.clock import now
-from store.plain import from_ranges, plain_mapping, to_ranges
+from store.plain import Numbers, plain_mapping, to_ranges
 from store.records import Fit, Recommendation
 from store.schema import FitRow, RecommendationRow, RetractionRow, TrialRow
 from store.searches import require, touch
@@ -73,7 +73,7 @@ def _to_fit(row: FitRow) -> Fit:
     return Fit(
         id=row.id,
         search_id=row.search_id,
-        seen=from_ranges(row.seen),
+        seen=Numbers(row.seen),
         payload=row.payload,
         created_at=row.created_at,
     )

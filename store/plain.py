@@ -1,9 +1,9 @@
 """What may be stored: finite numbers and plain values, checked once at the border."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from store.errors import InvalidRecord
 
@@ -71,26 +71,48 @@ def to_ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
-def from_ranges(text: str) -> tuple[int, ...]:
-    """Return the trial numbers that `to_ranges` wrote, in order."""
-    return next(iter(all_from_ranges([text]).values()))
+class Numbers(Sequence[int]):
+    """Rising trial numbers, kept as the ranges that `to_ranges` wrote: thousands of trials have seen thousands each."""
 
+    __slots__ = ("_text",)
 
-def all_from_ranges(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Return the trial numbers of each text; the numbers are shared, for thousands of long ranges are many."""
-    spans = {text: [_span(words) for words in text.split(",") if words] for text in texts}
-    numbers = tuple(range(1 + max((last for ends in spans.values() for _, last in ends), default=-1)))
-    return {
-        text: tuple(chain.from_iterable(numbers[first : last + 1] for first, last in ends))
-        if len(ends) != 1
-        else numbers[ends[0][0] : ends[0][1] + 1]
-        for text, ends in spans.items()
-    }
+    def __init__(self, text: str) -> None:
+        self._text = text
 
+    @overload
+    def __getitem__(self, place: int) -> int: ...
 
-def _span(words: str) -> tuple[int, int]:
-    first, _, last = words.partition("-")
-    return int(first), int(last or first)
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[int]: ...
+
+    def __getitem__(self, place: int | slice) -> int | Sequence[int]:
+        """Return the number at a place."""
+        return tuple(self)[place]
+
+    def __len__(self) -> int:
+        return sum(len(span) for span in self._spans())
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self._spans())
+
+    def __contains__(self, number: object) -> bool:
+        return any(number in span for span in self._spans())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Numbers):
+            return self._text == other._text
+        return isinstance(other, tuple) and tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"Numbers({self._text!r})"
+
+    def _spans(self) -> Iterator[range]:
+        for words in self._text.split(",") if self._text else ():
+            first, _, last = words.partition("-")
+            yield range(int(first), int(last or first) + 1)
 
 
 def _key(key: object, *, what: str) -> str:

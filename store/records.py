@@ -120,7 +120,7 @@ class Trial:
     state: str
     reason: str
     predicted: Mapping[str, Mapping[str, float]]
-    seen: tuple[int, ...]
+    seen: Sequence[int]
     charged_flops: float
     losses: Mapping[str, float]
     accuracies: Mapping[str, float]
@@ -223,7 +223,7 @@ class Fit:
 
     id: int
     search_id: int
-    seen: tuple[int, ...]
+    seen: Sequence[int]
     payload: Mapping[str, Any]
     created_at: datetime
 
@@ -260,6 +260,14 @@ class Retraction:
     number: int
     reason: str
     retracted_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """The trials of a search, counted: all of them, and the FLOPs charged for those that were not cancelled."""
+
+    trials: int
+    charged_flops: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from store.records import (
     Revision,
     Run,
     Search,
+    Totals,
     Trial,
 )
 from store.schema import TrialRow
@@ -136,6 +137,11 @@ class Store:
         """Return a trial by its number in a search."""
         with self._connections.read() as session:
             return trials.get(session, search_id, number)
+
+    def totals(self) -> dict[int, Totals]:
+        """Return how many trials every search has by its id, and what they are charged; none where there are none."""
+        with self._connections.read() as session:
+            return trials.totals(session)
 
     def changes(self, search_id: int, *, since: int) -> Changes:
         """Return the trials of a search altered after the mark `since`, as they are now; 0 stands for all of them."""

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from store.clock import now
 from store.errors import InvalidRecord, NotInStore
-from store.plain import all_from_ranges, plain, plain_mapping, to_ranges
-from store.records import RETRACTED, Changes, NewTrial, Stages, Trial
+from store.plain import Numbers, plain, plain_mapping, to_ranges
+from store.records import RETRACTED, Changes, NewTrial, Stages, Totals, Trial
 from store.retractions import run_id_of, shown_state
 from store.schema import (
     AttemptRow,
@@ -55,7 +55,6 @@ def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
         measured=_measured(session, condition),
         predicted=_predicted(session, condition),
         elapsed_s=_elapsed(session, condition),
-        seen=all_from_ranges({row.seen for row in rows}),
     )
     return [_to_record(row, parts) for row in rows]
 
@@ -71,6 +70,12 @@ def read_search(
     if purposes is not None:
         condition = and_(condition, TrialRow.purpose.in_(purposes))
     return read(session, condition)
+
+
+def totals(session: Session) -> dict[int, Totals]:
+    """Return how many trials every search has, and what they are charged; nothing for a search without any."""
+    query = select(TrialRow.search_id, func.count(), func.sum(TrialRow.charged_flops)).group_by(TrialRow.search_id)
+    return {key: Totals(trials=count, charged_flops=float(flops)) for key, count, flops in session.execute(query)}
 
 
 def read_changes(session: Session, search_id: int, *, since: int) -> Changes:
@@ -113,13 +118,12 @@ class _Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """What belongs to trials from other tables, by trial id; `seen` by its text."""
+    """What belongs to trials from other tables, by trial id."""
 
     weights: Mapping[int, dict[str, float]]
     measured: Mapping[int, "_Measured"]
     predicted: Mapping[int, dict[str, dict[str, float]]]
     elapsed_s: Mapping[int, list[float | None]]
-    seen: Mapping[str, tuple[int, ...]]
 
 
 def _add_one(
@@ -269,7 +273,7 @@ def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
         state=row.state if row.wrong is None else RETRACTED,
         reason=row.reason,
         predicted=parts.predicted.get(row.id, {}),
-        seen=parts.seen[row.seen],
+        seen=Numbers(row.seen),
         charged_flops=row.charged_flops,
         losses=measured.losses,
         accuracies=measured.accuracies,

@@ -8,7 +8,7 @@ from mixopt.config import objective_of
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
 from mixopt.objective import Objective
-from store import Search, Store, Trial
+from store import Search, Store, Totals, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,9 @@ def report(store: Store, name: str) -> SearchReport:
 def summaries(store: Store) -> list[dict[str, object]]:
     """Return every search of `store`, oldest first, as JSON holds it; `proven` is None where there is no proof."""
     rows = []
+    totals = store.totals()
     for search in store.searches():
-        trials = store.trials(search.id)
+        mine = totals.get(search.id, Totals(trials=0, charged_flops=0.0))
         recommendation = store.recommendation(search.id)
         proof = None if recommendation is None else recommendation.payload["proof"]
         rows.append(
@@ -109,8 +110,8 @@ def summaries(store: Store) -> list[dict[str, object]]:
                 "name": search.name,
                 "state": search.state,
                 "seed": search.seed,
-                "trials": len(trials),
-                "charged_flops": sum(trial.charged_flops for trial in trials if trial.state != "cancelled"),
+                "trials": mine.trials,
+                "charged_flops": mine.charged_flops,
                 "budget_flops": float(str(search.config["budget_flops"])),
                 "mixture": None if recommendation is None else recommendation.payload["mixture"],
                 "proven": None if proof is None else proof["holds"],

@@ -25,9 +25,9 @@ ROWS = [
     f"INSERT INTO runs VALUES (1, 'r0', '{{\"run\": \"r0\"}}', '{{\"web\": 0.5}}', '{{}}', 4.0, {MOMENT})",
     "INSERT INTO measurements (run_id, part, evaluation_set, {kind}value) VALUES (1, 'search', 'prose', {loss}1.25)",
     (
-        f"INSERT INTO trials (id, search_id, number, run_id, purpose, fidelity, seed, part, recipe, state, reason, seen, "
-        f"charged_flops, created_at, started_at, finished_at) VALUES (1, 1, 0, 1, 'search', 'small', 0, 'search', "
-        f"'[[1.0, {{\"web\": 1.0}}]]', 'completed', 'a try', '', 10.0, {MOMENT}, {MOMENT}, {MOMENT})"
+        f"INSERT INTO trials (id, search_id, number, run_id, purpose, fidelity, seed, part, recipe, state, reason, "
+        f"seen, charged_flops, created_at, started_at, finished_at) VALUES (1, 1, 0, 1, 'search', 'small', 0, "
+        f"'search', '[[1.0, {{\"web\": 1.0}}]]', 'completed', 'a try', '', 10.0, {MOMENT}, {MOMENT}, {MOMENT})"
     ),
     "INSERT INTO trial_weights (trial_id, domain_id, weight) VALUES (1, 1, 1.0)",
     (

@@ -5,7 +5,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from store import InvalidRecord, NewTrial, Search, Store
-from store.plain import from_ranges, plain, to_ranges
+from store.plain import Numbers, plain, to_ranges
 from store.schema import MeasurementRow
 from tests.store.store_cases import completed, new_trial
 
@@ -110,4 +110,7 @@ def test_a_run_hash_names_one_content(store: Store, search: Search) -> None:
 )
 def test_ranges_round_trip(numbers: tuple[int, ...], text: str) -> None:
     assert to_ranges(numbers) == text
-    assert from_ranges(text) == numbers
+    found = Numbers(text)
+    assert found == numbers == tuple(found)
+    assert len(found) == len(numbers)
+    assert [n for n in range(10) if n in found] == list(numbers)
