@@ -16,6 +16,7 @@ from mixopt.problem import Problem
 
 BOOTSTRAPS = 400
 LEAST_PAIRS = 3  # mixtures below which a rank correlation says nothing
+LEAST_SHOWN = 16  # mixtures at a rung, below which it is not said to show nothing
 LEAST_JUDGED = 5  # mixtures below which no rung is condemned
 MISLEADS = 0.3  # rank correlation with the top that a rung must be able to have; a guess
 RELIABLE = 0.5  # of the variance among mixtures at the top at least is no noise, or no rung is condemned
@@ -27,7 +28,8 @@ class Agreement:
     """Spearman's correlation of a cheap rung with the top one, with its 90 % bootstrap interval.
 
     Over the `mixtures` measured at the top: their objective there, and at the cheap rung (`shared` of them measured
-    there also, the rest predicted by its model). misleads: whether it is certain to rank them hardly or the wrong way.
+    there also, the rest predicted by its model). misleads: whether it is certain to rank them hardly or the wrong way,
+    or shows nothing but noise.
     """
 
     rung: str
@@ -57,7 +59,11 @@ def listen(evidence: Evidence, problem: Problem) -> Heard | None:
     model = surrogate.fit(evidence, problem)
     if model is None:
         return None
-    heard = Heard(model=model, agreement=agreements(model, problem))
+    found = agreements(model, problem)
+    mute = {rung.name for rung in model.rungs if shows_nothing(model, rung)}
+    heard = Heard(
+        model=model, agreement=tuple(replace(entry, misleads=entry.misleads or entry.rung in mute) for entry in found)
+    )
     if not heard.misleading:
         return heard
     kept = tuple(o for o in evidence.history.observations if o.fidelity not in heard.misleading)
@@ -78,6 +84,19 @@ def agreements(model: Surrogate, problem: Problem) -> tuple[Agreement, ...]:
         _agreement(rung.name, *_paired(model, rung, top, means[k]), noise_sd=top.noise_sd, seed=problem.seed)
         for k, rung in cheaper
     )
+
+
+def shows_nothing(model: Surrogate, rung: RungFit) -> bool:
+    """Return whether not even the rung's own mixtures are predicted by the others there: all that it shows is noise."""
+    if rung.table.distinct < LEAST_SHOWN:
+        return False
+    values = model.objective.of_array(rung.table.losses, model.encoding.sets)
+    pairs = np.stack([values, values - rung.out_of_fold], axis=1)
+    each = [pairs[rung.table.groups == group].mean(0) for group in np.unique(rung.table.groups)]
+    known = np.array([pair for pair in each if np.isfinite(pair).all()]).reshape(-1, 2)
+    if len(known) < LEAST_SHOWN:
+        return False
+    return _upper(float(np.nan_to_num(spearman(known))), len(known)) < MISLEADS
 
 
 def _paired(model: Surrogate, cheap: RungFit, top: RungFit, predicted: Array) -> tuple[Array, int]:
@@ -119,8 +138,12 @@ def _misleads(pairs: Array, rho: float, high: float, noise_sd: float) -> bool:
     count, variance = len(pairs), float(pairs[:, 1].var(ddof=1))
     if count < LEAST_JUDGED or noise_sd**2 > (1.0 - RELIABLE) * variance:
         return False
-    fisher = np.tanh(np.arctanh(np.clip(rho, -0.999, 0.999)) + NORMAL_95 / np.sqrt(count - 3.0))
-    return bool(max(high, float(fisher)) < MISLEADS)
+    return max(high, _upper(rho, count)) < MISLEADS
+
+
+def _upper(rho: float, count: int) -> float:
+    """Return the upper bound of a correlation over so many pairs, by Fisher's transformation."""
+    return float(np.tanh(np.arctanh(np.clip(rho, -0.999, 0.999)) + NORMAL_95 / np.sqrt(count - 3.0)))
 
 
 def spearman(pairs: Array) -> float:
