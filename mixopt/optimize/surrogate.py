@@ -35,6 +35,9 @@ PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual cou
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
 SHORT_LENGTHS = (0.1, 0.2)  # of the residual, once rows can tell: what is missed of one mixture may be its own
+PASSED_ON = (
+    0.2  # of the residual's mean: what members miss at one rung is mostly its own; all of it lowered ranks above
+)
 RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
@@ -445,7 +448,7 @@ def _raised(mean: Array, joint: Array, rung: RungFit, points: Array) -> tuple[Ar
         return np.zeros(total), own
     cross = rung.slope * joint[-total:]
     return (
-        np.concatenate([mean, rung.slope * mean[-total:]]),
+        np.concatenate([mean, PASSED_ON * rung.slope * mean[-total:]]),
         np.block([[joint, cross.T], [cross, rung.slope * cross[:, -total:] + own]]),
     )
 
