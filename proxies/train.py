@@ -68,9 +68,15 @@ def train(
         slice_tokens=slice_tokens,
     )
     started = time.perf_counter()
-    model, earlier = begin(
+    first = start_batches(
         config, corpus, recipe, seed=seed, target_tokens=target_tokens, slice_tokens=slice_tokens or tokens
     )
+    resumes = checkpoint is not None and checkpoint.load() is not None
+    if first is None or resumes:
+        model = build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=seed)
+    else:
+        model = taken_over(config, corpus, first, seed=seed)
+    earlier = first.epochs() if first is not None else {}
     prepared_s = time.perf_counter() - started
     with joined(ranks) as group:
         model.sum_over_ranks = group.sum
@@ -89,9 +95,9 @@ def train(
         accuracies=measured.accuracies,
         items=measured.items,
         curve=curve,
-        epochs={name: passes + earlier.epochs.get(name, 0.0) for name, passes in batches.epochs().items()},
+        epochs={name: passes + earlier.get(name, 0.0) for name, passes in batches.epochs().items()},
         tokens=done,
-        flops=earlier.flops
+        flops=first_flops(config, first, vocabulary=corpus.vocabulary)
         + config.flops_per_token(corpus.vocabulary) * done
         + config.forward_flops_per_token(corpus.vocabulary) * read,
         elapsed_s=before_s + time.perf_counter() - started,
@@ -144,15 +150,7 @@ def draw(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """What went into a model before its own training: passes over each domain, and FLOPs."""
-
-    epochs: Mapping[str, float]
-    flops: float
-
-
-def begin(
+def start_batches(
     config: ProxyConfig,
     corpus: Corpus,
     recipe: Sequence[Stage],
@@ -160,13 +158,12 @@ def begin(
     seed: int,
     target_tokens: int | None,
     slice_tokens: int,
-) -> tuple[Decoder, Earlier]:
-    """Return the model that a training begins with: drawn from `seed`, or trained and taken over as `init` says."""
-    start, vocabulary, end = config.start, corpus.vocabulary, corpus.end_of_document
+) -> Batches | None:
+    """Return the batches of the training that comes first, as `init` says; None where none does."""
+    start = config.start
     if start is None:
-        model = build(config, vocabulary=vocabulary, end_of_document=end, seed=seed)
-        return model, Earlier(epochs={}, flops=0.0)
-    batches = draw(
+        return None
+    return draw(
         start.proxy,
         corpus.domains,
         recipe,
@@ -175,10 +172,23 @@ def begin(
         target_tokens=target_tokens,
         slice_tokens=slice_tokens,
     )
-    first = build(start.proxy, vocabulary=vocabulary, end_of_document=end, seed=seed)
-    curve, _, _ = fit(first, batches)  # one that diverged goes on as it is, and is found out at once
-    flops = start.proxy.flops_per_token(vocabulary) * curve[-1][0]
-    return INITIALIZERS[start.method](first, config, seed=seed), Earlier(epochs=batches.epochs(), flops=flops)
+
+
+def taken_over(config: ProxyConfig, corpus: Corpus, batches: Batches, *, seed: int) -> Decoder:
+    """Return the model that a training begins with, where another one comes first, on `batches`."""
+    start = config.start
+    assert start is not None
+    first = build(start.proxy, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=seed)
+    fit(first, batches)  # one that diverges goes on as it is, and is found out at once
+    return INITIALIZERS[start.method](first, config, seed=seed)
+
+
+def first_flops(config: ProxyConfig, batches: Batches | None, *, vocabulary: int) -> float:
+    """Return the nominal FLOPs of the training that comes first, on `batches`."""
+    start = config.start
+    if start is None or batches is None:
+        return 0.0
+    return start.proxy.flops_per_token(vocabulary) * batches.steps * start.proxy.batch_tokens
 
 
 def build(config: ProxyConfig, *, vocabulary: int, end_of_document: int, seed: int) -> Decoder:

@@ -17,7 +17,8 @@ SHAPE = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 32, "batch_seq
 PROXIES = {
     "muon": {},
     "adamw": {"optimizer": "adamw", "activation": "swiglu"},
-    "routed": {"experts": 4},
+    "routed": {"experts": 4, "router": "sigmoid"},
+    "started": {"layers": 2, "init": {"method": "grow", "tokens": 128 * 10, "proxy": {"layers": 1}}},
 }
 TOKENS = 128 * 50  # 50 steps, a point of the curve every other one
 
