@@ -16,6 +16,7 @@ from store.records import Attempt as Attempt
 from store.records import Changes as Changes
 from store.records import CurvePoint as CurvePoint
 from store.records import DriverSession as DriverSession
+from store.records import Ending as Ending
 from store.records import Fit as Fit
 from store.records import Lease as Lease
 from store.records import Message as Message

@@ -262,6 +262,19 @@ class Retraction:
     retracted_at: datetime
 
 
+class Ending(NamedTuple):
+    """What became of a trial, and no more: enough to sum up a search of very many; see `Trial` for the words."""
+
+    number: int
+    fidelity: str
+    purpose: str
+    state: str
+    charged_flops: float
+    elapsed_s: float
+    losses: Mapping[str, float]
+    accuracies: Mapping[str, float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Totals:
     """The trials of a search, counted: all of them, and the FLOPs charged for those that were not cancelled."""

@@ -18,6 +18,7 @@ from store.records import (
     Changes,
     CurvePoint,
     DriverSession,
+    Ending,
     Fit,
     Lease,
     Message,
@@ -137,6 +138,11 @@ class Store:
         """Return a trial by its number in a search."""
         with self._connections.read() as session:
             return trials.get(session, search_id, number)
+
+    def endings(self, search_id: int) -> list[Ending]:
+        """Return what became of every trial of a search, by number: quicker than `trials` where no more is needed."""
+        with self._connections.read() as session:
+            return trials.endings(session, search_id)
 
     def totals(self) -> dict[int, Totals]:
         """Return how many trials every search has by its id, and what they are charged; none where there are none."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from store.clock import now
 from store.errors import InvalidRecord, NotInStore
 from store.plain import Numbers, plain, plain_mapping, to_ranges
-from store.records import RETRACTED, Changes, NewTrial, Stages, Totals, Trial
+from store.records import RETRACTED, Changes, Ending, NewTrial, Stages, Totals, Trial
 from store.retractions import run_id_of, shown_state
 from store.schema import (
     AttemptRow,
@@ -70,6 +70,40 @@ def read_search(
     if purposes is not None:
         condition = and_(condition, TrialRow.purpose.in_(purposes))
     return read(session, condition)
+
+
+def endings(session: Session, search_id: int) -> list[Ending]:
+    """Return what became of the trials of a search by number, in three queries that read nothing else."""
+    require(session, search_id)
+    mine = TrialRow.search_id == search_id
+    measured, nothing = _measured(session, mine), _Measured()
+    lasted: dict[int, float] = {}
+    tried = select(AttemptRow.trial_id, AttemptRow.elapsed_s).join(TrialRow, TrialRow.id == AttemptRow.trial_id)
+    for trial_id, elapsed_s in session.execute(
+        tried.where(mine, TrialRow.state != "completed").order_by(AttemptRow.trial_id, AttemptRow.number)
+    ):
+        lasted[trial_id] = elapsed_s or 0.0
+    query = (
+        select(
+            TrialRow.id,
+            TrialRow.number,
+            TrialRow.fidelity,
+            TrialRow.purpose,
+            shown_state(),
+            TrialRow.state == "completed",
+            TrialRow.charged_flops,
+            RunRow.elapsed_s,
+        )
+        .join(RunRow, RunRow.id == TrialRow.run_id)
+        .where(mine)
+        .order_by(TrialRow.number)
+    )
+    found = []
+    for trial_id, number, fidelity, purpose, state, completed, charged_flops, elapsed_s in session.execute(query):
+        took = (elapsed_s if completed else lasted.get(trial_id)) or 0.0
+        what = measured.get(trial_id, nothing)
+        found.append(Ending(number, fidelity, purpose, state, charged_flops, took, what.losses, what.accuracies))
+    return found
 
 
 def totals(session: Session) -> dict[int, Totals]:

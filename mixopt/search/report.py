@@ -8,7 +8,9 @@ from mixopt.config import objective_of
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
 from mixopt.objective import Objective
-from store import Search, Store, Totals, Trial
+from store import Ending, Search, Store, Totals, Trial
+
+SAMPLES = 20  # trials of the top rung, the proof of the recommended mixture among them where there is one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ def find(store: Store, name: str) -> Search:
 def report(store: Store, name: str) -> SearchReport:
     """Return the search called `name` as it stands."""
     search = find(store, name)
-    trials = store.trials(search.id)
+    trials = store.endings(search.id)
     objective = objective_of(search.config)
     recommendation = store.recommendation(search.id)
     payload = None if recommendation is None else dict(recommendation.payload)
@@ -83,13 +85,13 @@ def report(store: Store, name: str) -> SearchReport:
         domains=domain_names(search),
         budget_flops=float(str(search.config["budget_flops"])),
         charged_flops=sum(trial.charged_flops for trial in trials if trial.state != "cancelled"),
-        elapsed_s=sum(trial.elapsed_s or 0.0 for trial in trials),
+        elapsed_s=sum(trial.elapsed_s for trial in trials),
         trials=len(trials),
         rungs=tuple(
             _rung(fidelity, trials, objective) for fidelity in dict.fromkeys(trial.fidelity for trial in trials)
         ),
         natural=dict(Mixture.proportional({name: float(tokens) for name, tokens in search.domains.items()})),
-        epochs=_epochs(trials, payload, str(search.config["ladder"][-1]["name"])),
+        epochs=_epochs(_samples(store, search, trials, payload), payload, str(search.config["ladder"][-1]["name"])),
         target_epochs=_target_epochs(search, payload),
         recommendation=payload,
         retracted=tuple((each.number, each.reason) for each in store.retractions(search.id)),
@@ -157,7 +159,7 @@ def domain_names(search: Search) -> tuple[str, ...]:
     return tuple(str(domain["name"]) for domain in domains)
 
 
-def _rung(name: str, trials: Sequence[Trial], objective: Objective) -> RungReport:
+def _rung(name: str, trials: Sequence[Ending], objective: Objective) -> RungReport:
     mine = [trial for trial in trials if trial.fidelity == name and trial.purpose != "proof"]
     values = [
         (objective.of(trial.losses, trial.accuracies), trial.number) for trial in mine if trial.state == "completed"
@@ -172,6 +174,13 @@ def _rung(name: str, trials: Sequence[Trial], objective: Objective) -> RungRepor
         best=best,
         best_trial=number,
     )
+
+
+def _samples(store: Store, search: Search, trials: Sequence[Ending], payload: Mapping[str, Any] | None) -> list[Trial]:
+    """Return the last trials of the top rung, which tell how many passes a weight makes there."""
+    top = str(search.config["ladder"][-1]["name"])
+    numbers = [trial.number for trial in trials if trial.fidelity == top and trial.state == "completed"]
+    return [] if payload is None else [store.trial(search.id, number) for number in numbers[-SAMPLES:]]
 
 
 def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None, top: str) -> Mapping[str, float]:

@@ -131,3 +131,18 @@ def test_runs_that_ended_elsewhere_are_completed_all_or_none(store: Store, searc
     with pytest.raises(InvalidRecord):
         store.add_finished(search.id, [(new_trial("d"), result), (stranger, result)])
     assert store.trials(search.id) == added
+
+
+def test_endings_say_what_trials_say(store: Store, search: Search) -> None:
+    trials = store.add_trials(search.id, [new_trial(name) for name in "abcd"])
+    completed(store, trials[0])
+    completed(store, trials[1])
+    store.retract(trials[1].id, reason="wrong")
+    store.start(trials[2].id, worker="w0")
+    store.fail(trials[2].id, state="failed", error="out of memory", elapsed_s=2.0)
+    found = store.endings(search.id)
+    assert [e.elapsed_s for e in found] == [t.elapsed_s or 0.0 for t in store.trials(search.id)] == [4.0, 4.0, 2.0, 0.0]
+    for ending, trial in zip(found, store.trials(search.id), strict=True):
+        assert all(getattr(ending, name) == getattr(trial, name) for name in ending._fields if name != "elapsed_s")
+    assert store.totals()[search.id].trials == 4
+    assert store.totals()[search.id].charged_flops == 40.0
