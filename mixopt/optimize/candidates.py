@@ -23,6 +23,7 @@ SMALL_WEIGHT = 0.02  # a domain moves in proportion to its weight, and one witho
 INWARD = 0.1  # of the way to the center, from where descent begins
 LEAST_SCALE = 0.02  # of the steps: finer ones change nothing that a training shows
 TOLERANCE = 1e-9  # slack of the space's limits
+SUM_TOLERANCE = 1e-6  # of rows computed, which are then scaled to sum to 1
 RISK_DISTANCE = 0.1  # total variation at which a failure says half of what it says of its own mixture; a guess
 ALIKE = 1e-4  # total variation below which two candidates are one
 
@@ -42,8 +43,9 @@ def around(space: SearchSpace, center: Array, drawn: Array, *, scale: float = 1.
 
 
 def feasible(space: SearchSpace, rows: Array) -> Array:
-    """Return the rows that lie in the space, exact zeros kept."""
-    inside = (rows >= space.lower - TOLERANCE).all(1) & (rows <= space.upper + TOLERANCE).all(1)
+    """Return the rows that are mixtures of the space, exact zeros kept."""
+    inside = np.abs(rows.sum(1) - 1.0) <= SUM_TOLERANCE
+    inside &= (rows >= space.lower - TOLERANCE).all(1) & (rows <= space.upper + TOLERANCE).all(1)
     inside &= (rows @ space.A.T <= space.b + TOLERANCE).all(1)
     kept = np.clip(rows[inside], space.lower, space.upper)
     kept = np.where(kept < TOLERANCE, 0.0, kept)
