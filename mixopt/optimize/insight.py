@@ -227,7 +227,7 @@ def _as_good(belief: Belief, noise_sd: float) -> np.ndarray:
 
 
 def _more(weights: Array, domain: int, amount: float) -> Array:
-    """Return `weights` with so much more of a domain (at most all), the others in proportion, `d`; a single domain has all."""
+    """Return `weights` (`d`) with so much more of a domain, the others in proportion; a single domain has all."""
     if len(weights) == 1:
         return weights
     own = float(np.clip(weights[domain] + amount, 0.0, 1.0))
