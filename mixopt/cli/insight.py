@@ -23,6 +23,8 @@ def insight_blocks(report: SearchReport, payload: Mapping[str, Any]) -> Iterator
         yield Text(f"drawn towards the natural mixture by {payload['pull']:.2g} bits per byte a nat of divergence")
     if insight["target"] is not None:
         yield _target(payload, insight["target"])
+        for doubt in insight["target"]["doubts"]:
+            yield Text(f"in doubt: {doubt}")
     yield Text(advice(insight))
 
 

@@ -21,11 +21,15 @@ MINIMA = 64  # samples of the least value at the top rung
 
 @dataclass(frozen=True, kw_only=True)
 class Belief:
-    """The objective of B mixtures at R rungs: `mean` `R x B`, `covariance` `R B x R B`; noise variances `R`."""
+    """The objective of B mixtures at R rungs: `mean` `R x B`, `covariance` `R B x R B`; noise variances `R`.
+
+    alike: the variance at the last rung that every mixture has, whatever was measured of it: of the way there.
+    """
 
     mean: Array
     covariance: Array
     noise: Array
+    alike: float = 0.0
 
     @classmethod
     def of(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs) -> "Belief":
@@ -40,6 +44,15 @@ class Belief:
         the top rung. Without a target, or where it has the size of the top rung, the last place repeats the top rung.
         """
         return cls._at(surrogate, problem, inputs, [Place.of_target(surrogate, problem)])
+
+    @classmethod
+    def to_compare(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs) -> "Belief":
+        """Return the same with the place where mixtures are compared for the target as the last (`Place.to_compare`).
+
+        Without a target, the rungs alone.
+        """
+        aimed = problem.ladder.target is not None
+        return cls._at(surrogate, problem, inputs, [Place.to_compare(surrogate, problem)] if aimed else [])
 
     @classmethod
     def _at(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs, beyond: Sequence[Place]) -> "Belief":
@@ -61,6 +74,7 @@ class Belief:
             mean=np.vstack([mean, ways.mean])[order],
             covariance=covariance[np.ix_(rows, rows)],
             noise=np.array(noise)[order],
+            alike=float(ways.alike[-1]) if ahead and order[-1] >= len(names) else 0.0,
         )
 
     @property
@@ -80,6 +94,13 @@ class Belief:
         count = self.mean.shape[1]
         deviations: Array = np.sqrt(np.maximum(self.covariance.diagonal()[rung * count : (rung + 1) * count], 0.0))
         return deviations
+
+    @property
+    def own_sd(self) -> Array:
+        """Standard deviations at the top rung without what all mixtures have alike: what tells them apart, `B`."""
+        count = self.mean.shape[1]
+        own: Array = np.sqrt(np.maximum(self.covariance.diagonal()[-count:] - self.alike, 0.0))
+        return own
 
     def expecting(self, mixture: int, rung: int) -> "Belief":
         """Return the belief once a pending trial shows what is expected of it: means stay, variances fall."""

@@ -52,6 +52,7 @@ class Desk:
     mixtures: list[Mixture]
     belief: Belief
     sets: list[Array]
+    sets_sd: list[Array]
     safe: Array
     taken: list[Proposal]
     opened: frozenset[tuple[Mixture, str]]
@@ -76,6 +77,7 @@ class Desk:
             mixtures=[Mixture.from_array(problem.space.names, row) for row in rows],
             belief=Belief.of(model, problem, inputs),
             sets=model.sets(inputs),
+            sets_sd=model.sets_sd(inputs),
             safe=(1.0 - candidates.risk(evidence, problem.space.names, rows))
             * chances(standing(model, problem, rows), len(rows)),
             taken=list(taken),
@@ -130,7 +132,7 @@ class Desk:
         if name not in names:
             return {}
         place = names.index(name)
-        losses, errors = self.sets[place][mixture], self.heard.model.rungs[place].rmse
+        losses, errors = self.sets[place][mixture], self.sets_sd[place][mixture]
         pairs = zip(self.heard.model.encoding.sets, losses, errors, strict=True)
         return {s: Prediction(mean=float(loss), sd=float(error)) for s, loss, error in pairs}
 

@@ -11,11 +11,12 @@ Shapes: B mixtures, m evaluation sets, P places.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mixopt.optimize import epoch_laws
+from mixopt.optimize.composition import expected
 from mixopt.optimize.encoding import Array, Inputs
 from mixopt.optimize.members import LENGTHS, matern
 from mixopt.optimize.surrogate import RungFit, Surrogate
@@ -30,6 +31,7 @@ FADE = 1.0  # in x: what the members of a rung miss of the objective is soon its
 MOST_DRIFT = (-0.3, 0.3)  # of the logarithm of a loss: no mixture may run away
 UNSEEN_HARM = 0.05  # g of the law in epochs, and its sd, of epochs that no trial had; a guess
 MOST_HARM = 6.0  # of the logarithm of a deficit
+FAR = 2.0  # times as far ahead as the last rungs are apart: from there a prediction is told as a guess
 LEAST_MIXTURES = 8  # at the last rung, below which nothing is read off their drift
 
 
@@ -94,11 +96,14 @@ class Trend:
             moved = moved * np.exp(np.clip(PERSISTENCE * ahead * drift, *MOST_DRIFT))
         return moved
 
-    def sets_sd(self, rung: RungFit, moved: Array, ahead: float) -> Array:
-        """Return the sd of every set's loss `ahead` of the last `rung`, noise included, `B x m`; `moved`: its mean."""
+    def sets_sd(self, last: Array, moved: Array, ahead: float) -> Array:
+        """Return the sd of every set's loss `ahead` of the last rung, noise included, `B x m`.
+
+        last: the sd at that rung; moved: the mean here, `B x m` both.
+        """
         relative = self.fall_sd**2 * ahead**2 + self.drift**2 * abs(ahead)
         shrink = np.exp(-self.fall * ahead)
-        deviations: Array = np.sqrt((shrink * rung.rmse) ** 2 + relative * moved**2)
+        deviations: Array = np.sqrt((shrink * last) ** 2 + relative * moved**2)
         return deviations
 
 
@@ -111,16 +116,20 @@ def _shrunk(missed: Array, guess: Array, seen: int) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where losses are wanted: `ahead` of the last rung observed; `passes`: epochs of a domain alone there, or None."""
+    """Where losses are wanted: `ahead` of the last rung observed; `passes`: epochs of a domain alone there, or None.
+
+    kept: the part of what the members of the last rung miss of the objective that they miss here too.
+    """
 
     ahead: float
     passes: Array | None
+    kept: float
 
     @classmethod
     def of_rung(cls, model: Surrogate, problem: Problem, fidelity: str) -> "Place":
         """Return the place of a rung."""
         ahead = position(problem, fidelity) - position(problem, model.rungs[-1].name)
-        return cls(ahead=ahead, passes=model.encoding.passes.get(fidelity))
+        return cls(ahead=ahead, passes=model.encoding.passes.get(fidelity), kept=_faded(ahead))
 
     @classmethod
     def of_target(cls, model: Surrogate, problem: Problem) -> "Place":
@@ -130,7 +139,19 @@ class Place:
             return cls.of_rung(model, problem, problem.ladder.top.name)
         x = float(np.log(float(target.parameters) * target.tokens))
         epochs = np.array([passes[name] for name in model.encoding.names]) if passes else None
-        return cls(ahead=x - position(problem, model.rungs[-1].name), passes=epochs)
+        ahead = x - position(problem, model.rungs[-1].name)
+        return cls(ahead=ahead, passes=epochs, kept=_faded(ahead))
+
+    @classmethod
+    def to_compare(cls, model: Surrogate, problem: Problem) -> "Place":
+        """Return where mixtures are compared for the target: towards it, as far as the last two rungs are apart.
+
+        With the target's epochs, and with all that was missed of the mixtures measured. What moves mixtures apart
+        beyond is guessed: on simulated laws a pick at a far target lost more where drift had ended than it gained where
+        it went on. One rung alone shows no drift: mixtures are compared there.
+        """
+        target, behind = cls.of_target(model, problem), Trend.of(model, problem).behind
+        return replace(target, ahead=float(np.clip(target.ahead, -behind, behind)), kept=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,33 +159,39 @@ class Outlook:
     """The objective at P places.
 
     mean: `P x B`; slopes: `P`, how large differences between mixtures are there, in those of the last rung (a trial
-    moves the members too, so that what it tells does not fade); extra: `P B x P B`, the covariance that the way adds.
+    moves the members too, so that what it tells does not fade); extra: `P B x P B`, the covariance that the way adds;
+    alike: `P`, the variance that it adds to every mixture.
     """
 
     mean: Array
     slopes: Array
     extra: Array
+    alike: Array
 
 
 def outlook(model: Surrogate, problem: Problem, inputs: Inputs, last_mean: Array, places: Sequence[Place]) -> Outlook:
     """Return the objective of B mixtures at `places` (`P`); `last_mean`, `B`, is that of the last rung."""
     if not len(places):
         none = np.zeros((0, len(inputs)))
-        return Outlook(mean=none, slopes=np.zeros(0), extra=np.zeros((0, 0)))
+        return Outlook(mean=none, slopes=np.zeros(0), extra=np.zeros((0, 0)), alike=np.zeros(0))
     trend, ahead = Trend.of(model, problem), np.array([place.ahead for place in places])
     names, rungs = model.encoding.sets, model.sets(inputs)
-    missed = last_mean - model.objective.of_array(rungs[-1], names)
+    links, errors = model.encoding.links, model.rungs[-1].errors
+    missed = last_mean - expected(model.objective, names, links.to(rungs[-1]), errors)
     found = [sets_at(model, trend, inputs, place) for place in places]
     shares = model.objective.array(names)
     shares = shares / shares.sum()
     slopes = np.array([float(shares @ np.exp(-trend.fall * a)) for a in ahead])
-    composed = np.array([model.objective.of_array(sets, names) for sets in found])
+    composed = np.array([expected(model.objective, names, links.to(sets), errors) for sets in found])
+    kept = np.array([place.kept for place in places])
     unseen = np.array([_unseen(model, inputs, place) for place in places]) * slopes[:, None, None]
     unseen = unseen.reshape(len(places) * len(inputs), -1)
+    way = _extra(trend, inputs, [sets.mean(0) * shares for sets in found], ahead, slopes)
     return Outlook(
-        mean=composed + (slopes * np.exp(-np.abs(ahead) / FADE))[:, None] * missed,
+        mean=composed + (slopes * kept)[:, None] * missed,
         slopes=slopes,
-        extra=_extra(trend, inputs, [sets.mean(0) * shares for sets in found], ahead, slopes) + unseen @ unseen.T,
+        extra=way + unseen @ unseen.T,
+        alike=way.diagonal()[:: len(inputs)].copy(),
     )
 
 
@@ -200,8 +227,13 @@ def _beyond(model: Surrogate, theta: Array, weights: Array, passes: Array) -> Ar
 
 def doubts(model: Surrogate, problem: Problem) -> tuple[str, ...]:
     """Return what the posterior at the target guesses rather than knows, a sentence each."""
-    found = [*Trend.of(model, problem).doubts]
-    place = Place.of_target(model, problem)
+    trend, place = Trend.of(model, problem), Place.of_target(model, problem)
+    found = [*trend.doubts]
+    if trend.behind and place.ahead > FAR * trend.behind:
+        found.append(
+            f"the target is {place.ahead / trend.behind:.2g} times as far above the last rung as the last two are apart"
+            " (in logarithms of parameters times tokens): its losses are guessed, and mixtures compared nearer"
+        )
     if problem.ladder.target is None or place.passes is None:
         return tuple(found)
     seen = _seen(model)
@@ -252,6 +284,10 @@ def _extra(trend: Trend, inputs: Inputs, levels: list[Array], ahead: Array, slop
     together = np.kron(falls, np.ones((len(points), len(points))))
     covariance: Array = together + np.kron(walk * trend.objective_drift**2, matern(points, points, LENGTHS[1]))
     return covariance
+
+
+def _faded(ahead: float) -> float:
+    return float(np.exp(-abs(ahead) / FADE))
 
 
 def position(problem: Problem, fidelity: str) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from mixopt.evidence import Prediction
@@ -16,6 +17,8 @@ from mixopt.optimize import candidates
 from mixopt.optimize.acquisition import Belief, knowledge_gradient, least_values
 from mixopt.optimize.agreement import Heard
 from mixopt.optimize.encoding import Array
+from mixopt.optimize.extrapolation import doubts
+from mixopt.optimize.guarding import standing
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
 
@@ -58,11 +61,15 @@ class NextTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class AtTarget:
-    """The recommended and the natural mixture at the user's own target, and the probability that the first wins."""
+    """The recommended and the natural mixture at the user's own target, and the probability that the first wins.
+
+    doubts: what of it is guessed rather than known, a sentence each.
+    """
 
     predicted: Prediction
     natural: Prediction
     beats_natural: float
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +119,7 @@ def insight(heard: Heard, problem: Problem, pick: Array) -> Insight:
     near = candidates.around(problem.space, pick, drawn[:24], scale=0.5)
     near = near[rng.permutation(len(near))[:LOOKED_AT]]
     rows = candidates.distinct(np.vstack([pick[None], drawn, near]))
+    rows = rows[_kept(model, problem, rows)]
     belief = _belief(model, problem, rows)
     to_gain = max(0.0, float(belief.top_mean[0] - least_values(belief, MINIMA).mean()))
     trial = _next_trial(belief, problem, rows, heard.misleading, to_gain)
@@ -152,7 +160,7 @@ def ranges(model: Surrogate, problem: Problem, pick: Array, noise_sd: float) -> 
         moved = [_more(pick, i, sign * step) for step in STEPS for sign in (-1.0, 1.0)]
         ends = [_more(pick, i, -float(pick[i])), pick]
         lines = np.vstack([pick[None], candidates.feasible(problem.space, np.array([*moved, *ends]))])
-        as_good = _as_good(_belief(model, problem, lines), noise_sd)
+        as_good = _as_good(_belief(model, problem, lines), noise_sd) & _kept(model, problem, lines)
         weights, good = lines[:, i], as_good
         worse = np.append(weights[~good], [-1.0, 2.0])  # a range ends at the first mixture that is not as good
         low, high = worse[worse < pick[i]].max(initial=-1.0), worse[worse > pick[i]].min(initial=2.0)
@@ -206,6 +214,7 @@ def _at_target(model: Surrogate, problem: Problem, pick: Array) -> AtTarget | No
         predicted=Prediction(mean=float(means[0]), sd=float(deviations[0])),
         natural=Prediction(mean=float(means[1]), sd=float(deviations[1])),
         beats_natural=0.5 if same else float(ndtr((means[1] - means[0]) / max(float(spread), 1e-9))),
+        doubts=doubts(model, problem),
     )
 
 
@@ -220,10 +229,18 @@ def _contrasts(belief: Belief) -> Array:
     return spread
 
 
-def _as_good(belief: Belief, noise_sd: float) -> np.ndarray:
+def _as_good(belief: Belief, noise_sd: float) -> NDArray[np.bool_]:
     """Return which mixtures are hardly likely to be worse than the first by more than the noise, `B`."""
     worse = (belief.top_mean - belief.top_mean[0] - noise_sd) / np.maximum(_contrasts(belief), 1e-12)
     return np.asarray(ndtr(worse) <= WORSE)
+
+
+def _kept(model: Surrogate, problem: Problem, rows: Array) -> NDArray[np.bool_]:
+    """Return which mixtures keep to the guard, `B`; the first, the pick, counts as one that does."""
+    stand = standing(model, problem, rows)
+    kept = np.ones(len(rows), dtype=bool) if stand is None else stand.kept.copy()
+    kept[0] = True  # the best there is where nothing keeps to it for sure
+    return kept
 
 
 def _more(weights: Array, domain: int, amount: float) -> Array:

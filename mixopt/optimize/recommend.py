@@ -32,7 +32,8 @@ NOTHING = Prediction(mean=float("nan"), sd=float("inf"))  # what is known of a m
 class Recommendation:
     """The mixture to train on.
 
-    predicted, natural: the objective at the top rung. beats_natural: probability that it does so.
+    predicted, natural: the objective at the top rung. beats_natural: probability that it does so. At the target, where
+    there is one, both are in the insight.
     agreement: of every cheaper rung with the top; none while fewer than three mixtures were measured there.
     guard: how surely the mixture keeps to the objective's guard and which set most likely breaks it; None without one.
     pull: towards the natural mixture, in bits per byte for a nat of divergence. insight: what else is known around the
@@ -69,7 +70,7 @@ class Recommendation:
 
 
 def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
-    """Return the mixture with the least cautious prediction at the top rung; without observations, the natural one."""
+    """Return the mixture with the least cautious prediction; without observations, the natural one."""
     heard = listen(evidence, problem)
     if heard is None:
         return _unmeasured(problem)
@@ -116,16 +117,18 @@ def choose(
     pull: float = 0.0,
     rounds: int = ROUNDS,
 ) -> Array:
-    """Return the weights (`d`) of the space with the least cautious mean at the top rung, and little risk.
+    """Return the weights (`d`) of the space with the least cautious mean, and little risk.
 
-    pull: what a nat of divergence from the natural mixture counts, in bits per byte.
+    At the top rung; where there is a target, on the way to it (`Place.to_compare`). Of the doubt, what mixtures do not
+    share counts: the way is as doubtful for all of them. pull: what a nat of divergence from the natural mixture
+    counts, in bits per byte.
     """
     rng, natural = np.random.default_rng(problem.seed), problem.natural.array(problem.space.names)
 
     def score(rows: Array) -> Array:
-        belief = Belief.of(model, problem, model.encoding.inputs(rows))
+        belief = Belief.to_compare(model, problem, model.encoding.inputs(rows))
         risky = candidates.risk(evidence, problem.space.names, rows) > TOO_RISKY
-        total: Array = belief.top_mean + CAUTION * belief.sd(len(belief.mean) - 1)
+        total: Array = belief.top_mean + CAUTION * belief.own_sd
         total = total + pull * divergence(rows, natural) if pull else total
         total = penalised(total, standing(model, problem, rows), model.rungs[-1].scale.objective_width)
         return np.where(risky, np.inf, total)

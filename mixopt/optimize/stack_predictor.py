@@ -37,7 +37,7 @@ class StackPredictor:
         if fidelity not in names:
             trend, ahead = Trend.of(self.model, self.problem), Place.of_rung(self.model, self.problem, fidelity)
             sets_mean = sets_at(self.model, trend, inputs, ahead)
-            sets_sd = trend.sets_sd(self.model.rungs[-1], sets_mean, ahead.ahead)
+            sets_sd = trend.sets_sd(sets_sd, sets_mean, ahead.ahead)
         return Predictions(
             sets_mean=self._all(sets_mean),
             sets_sd=self._all(sets_sd + 0.0 * sets_mean),

@@ -170,7 +170,14 @@ def test_a_simulated_search_runs_lists_shows_and_exports(
     assert [row["name"] for row in listed] == ["simulated"]
     assert listed[0]["charged_flops"] <= listed[0]["budget_flops"]
     assert call("show", "simulated", "--trials", "--store", store, monkeypatch=monkeypatch) == 0
-    assert "Proof" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Proof" in shown
+    assert "at the target, as predicted" in shown
+    assert "in doubt: the target is" in shown
+    assert call("show", "simulated", "--store", store, "--json", monkeypatch=monkeypatch) == 0
+    found = json.loads(capsys.readouterr().out)["recommendation"]
+    assert found["insight"]["target"]["predicted"]["sd"] > found["predicted"]["sd"] > 0.0
+    assert found["insight"]["target"]["doubts"]
     assert call("show", "simulatd", "--store", store, monkeypatch=monkeypatch) == 1
     assert "simulated" in capsys.readouterr().err
     assert call("export", "simulated", "--store", store, "--json", monkeypatch=monkeypatch) == 0

@@ -174,6 +174,12 @@ def test_a_guard_keeps_the_recommendation_from_giving_up_a_set(bench_of_three: B
     assert kept.guard["worst_set"] in guard.sets
     model = kept.fitted
     assert model is not None
+    assert kept.insight is not None
+    told = [*kept.insight.examples, *([kept.insight.next_trial.mixture] if kept.insight.next_trial else [])]
+    around = standing(model, bound, np.array([m.array(free.space.names) for m in (kept.mixture, *told)]))
+    assert around is not None
+    assert around.kept.all()
+    assert told
     rows = np.array([m.array(free.space.names) for m in (free.natural, greedy.mixture)])
     stand = standing(model, bound, rows)
     assert stand is not None

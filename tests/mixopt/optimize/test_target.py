@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mixopt.evidence import Evidence
 from mixopt.fidelity import Ladder, Target
 from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
-from mixopt.optimize.extrapolation import doubts
+from mixopt.optimize.extrapolation import Place, doubts
+from mixopt.optimize.recommend import choose, recommend
 from mixopt.problem import Problem
 
 Bench = Callable[..., Any]
@@ -130,3 +132,48 @@ def test_one_rung_says_that_it_guesses(bench: Bench) -> None:
     model = surrogate.fit(world.evidence(cheap=12, top=0), world.problem)
     assert model is not None
     assert "guessed" in doubts(model, aimed(world.problem, 4.0))[0]
+
+
+def test_a_pick_for_a_far_target_is_as_good_there_as_one_for_the_top_rung(bench: Bench) -> None:
+    lost = []
+    for seed in range(3):
+        world = bench(d=3, seed=seed)
+        model = surrogate.fit(world.evidence(cheap=16, top=6, seed=seed), world.problem)
+        assert model is not None
+        far = aimed(world.problem, 1_000.0)
+        picks = np.array([choose(model, Evidence(), p, ROWS[:1], rounds=8) for p in (world.problem, far)])
+        size = far.ladder.target
+        losses = world.law.exact(picks, parameters=size.parameters, tokens=size.tokens)
+        top, target = world.problem.objective.of_array(losses, world.law.sets)
+        lost.append(target - top)
+        assert "guessed" in doubts(model, far)[0]
+    assert np.mean(lost) < 5e-4  # with all of the drift between the rungs gone on: 3.4e-3
+
+
+def test_domains_that_the_target_repeats_get_less_of_the_recommendation(bench: Bench) -> None:
+    world, near = repeated(bench, 2_000_000)
+    evidence = world.evidence(cheap=16, top=12)
+    few, many = (recommend(evidence, p).mixture for p in (near, repeated(bench, 64_000_000)[1]))
+    assert many["d1"] + many["d2"] < few["d1"] + few["d2"] - 0.02
+
+
+def test_mixtures_are_compared_at_one_rung_where_only_that_was_measured(bench: Bench) -> None:
+    world = bench(d=3)
+    model = surrogate.fit(world.evidence(cheap=12, top=0), world.problem)
+    assert model is not None
+    far = aimed(world.problem, 1_000.0)
+    assert Place.to_compare(model, far).ahead == 0.0
+    belief = Belief.to_compare(model, far, model.encoding.inputs(ROWS))
+    assert belief.top_mean == pytest.approx(model.means(model.encoding.inputs(ROWS))[-1])
+
+
+def test_what_all_mixtures_have_alike_does_not_make_a_pick_bolder(bench: Bench) -> None:
+    world = bench(d=3)
+    model = surrogate.fit(world.evidence(cheap=12, top=5), world.problem)
+    assert model is not None
+    inputs = model.encoding.inputs(ROWS)
+    there = Belief.to_compare(model, aimed(world.problem, 100.0), inputs)
+    own = Belief.of(model, world.problem, inputs).own_sd
+    ratios = there.own_sd / own
+    assert ratios == pytest.approx(np.full(len(ROWS), ratios[0]))
+    assert (there.sd(2) > there.own_sd).all()
