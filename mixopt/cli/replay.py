@@ -12,7 +12,9 @@ import typer
 from mixopt.cli.app import AsJson, app, fail
 
 if TYPE_CHECKING:
+    from mixopt.objective import Objective as Goal
     from mixopt.replay.fit import FitScore
+    from mixopt.replay.rows import RowChoice
     from mixopt.replay.score import Mean
     from mixopt.replay.search import SearchScore
     from mixopt.replay.simulated import SimulatedScore
@@ -81,6 +83,7 @@ def replay_fit(
         draws=draws,
         seed=seed,
     )
+    _lacking((*plan.train, plan.test), runs, plan.objective)
     report = fit.replay_fit(plan, _chosen(surrogates, SURROGATES, "surrogate"), jobs=jobs, told=_tell)
     _left_out(report.left_out)
     if not report.scores:
@@ -110,6 +113,7 @@ def replay_search(
     from mixopt.replay.objectives import read_objective
     from mixopt.replay.picture import picture
     from mixopt.replay.players import PLAYERS
+    from mixopt.replay.rows import RowChoice
 
     runs = _read(table)
     plan = search.SearchPlan(
@@ -121,6 +125,9 @@ def replay_search(
         pool=pool,
         seed=seed,
     )
+    if top in runs.fidelities:
+        cheaper = runs.fidelities[: runs.fidelities.index(top) + 1]
+        _lacking([RowChoice(fidelity=name) for name in cheaper], runs, plan.objective)
     report = search.replay_search(plan, _chosen(strategies, PLAYERS, "strategy"), jobs=jobs, told=_tell)
     _left_out(report.left_out)
     if not report.scores:
@@ -170,6 +177,13 @@ def _read(path: Path) -> "RunsTable":
     for warning in runs.warnings:
         print(f"{path}: {warning}", file=sys.stderr)
     return runs
+
+
+def _lacking(choices: "Sequence[RowChoice]", runs: "RunsTable", objective: "Goal") -> None:
+    """Say on stderr how many of the rows meant cannot take part, and which sets they lack."""
+    for words in dict.fromkeys(choice.lacking(runs, objective) for choice in choices):
+        if words is not None:
+            print(words, file=sys.stderr)
 
 
 def _chosen(wanted: str | None, known: Mapping[str, T], noun: str) -> dict[str, T]:

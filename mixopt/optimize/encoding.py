@@ -19,6 +19,7 @@ from mixopt.problem import Problem
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+MOST_ROWS = 0.95  # of a rung's that a set must leave whole, if the objective does not need it
 SAME_WEIGHT = 1e-9  # mixtures whose weights differ by less are one
 
 
@@ -61,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """Domains in the space's order, and the evaluation sets that every observation used here has measured.
+    """Domains in the space's order, and the evaluation sets that are modelled.
 
     passes: for rungs whose pools are known, epochs of a domain that has all the weight, `d`; noise_sds: of the rungs.
     """
@@ -74,11 +75,8 @@ class Encoding:
 
     @classmethod
     def of(cls, evidence: Evidence, problem: Problem) -> "Encoding":
-        """Return the encoding of `evidence`: all sets of the objective, and others that were measured throughout."""
-        rows = [o.losses for o in evidence.history.observations if o.fidelity in problem.ladder]
-        rows = [losses for losses in rows if all(name in losses for name in problem.objective.needed)]
-        needed = set(problem.objective.needed)
-        sets = tuple(name for name in problem.sets if name in needed or all(name in losses for losses in rows))
+        """Return the encoding of `evidence`: all sets of the objective, and others that hardly any row lacks."""
+        sets = _modelled(evidence, problem)
         ensemble = evidence.ensemble
         if ensemble is not None and not (
             set(map(_covariate, sets)) <= set(ensemble.sets) and set(ensemble.domains) == set(problem.space.names)
@@ -134,6 +132,24 @@ class Encoding:
             passes=self.passes.get(fidelity),
             noise_sd=self.noise_sds.get(fidelity),
         )
+
+
+def _modelled(evidence: Evidence, problem: Problem) -> tuple[str, ...]:
+    """Return the needed sets, and of the others, the most measured first, those for which no rung loses many rows."""
+    needed = problem.objective.needed
+    rungs = [[o.losses for o in evidence.history.at(rung.name)] for rung in problem.ladder]
+    rungs = [[losses for losses in rows if _has(losses, needed)] for rows in rungs]
+    found, left = set(needed), rungs
+    lacking = {n: sum(not _has(losses, [n]) for rows in rungs for losses in rows) for n in problem.sets}
+    for name in sorted(problem.sets, key=lacking.__getitem__):
+        kept = [[losses for losses in rows if _has(losses, [name])] for rows in left]
+        if all(len(some) >= MOST_ROWS * len(rows) for some, rows in zip(kept, rungs, strict=True)):
+            found, left = found | {name}, kept
+    return tuple(name for name in problem.sets if name in found)
+
+
+def _has(losses: Mapping[str, float], names: Sequence[str]) -> bool:
+    return all(math.isfinite(losses.get(name, math.nan)) for name in names)
 
 
 def _covariate(name: str) -> str:

@@ -3,7 +3,7 @@
 A loss is modelled as it is. A share of wrong answers e (`error/<set>`) is modelled as its logit, which has no end: of
 k wrong answers among n items it is log((k + 1/2) / (n - k + 1/2)), finite for none and for all, and its binomial
 variance is about 1 / (k + 1/2) + 1 / (n - k + 1/2), which is 1 / (n e (1 - e)) for many. Where the number of items is
-unknown, n is ASSUMED so that none and all stay finite, and no noise is taken as known.
+unknown, n is ASSUMED so that none and all stay finite, and no noise is taken as known; `item_counts` estimates n first.
 
 Shapes: n observations, m evaluation sets, B mixtures.
 """

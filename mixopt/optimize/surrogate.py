@@ -19,6 +19,7 @@ from mixopt.objective import Objective
 from mixopt.optimize.calibration import Errors, learn, reached
 from mixopt.optimize.composition import expected, joint_errors
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
+from mixopt.optimize.item_counts import with_items
 from mixopt.optimize.laws import LAWS
 from mixopt.optimize.members import LENGTHS, MEMBERS, Entry, Features, Fitted, matern
 from mixopt.optimize.scale_law import handed_up
@@ -187,6 +188,8 @@ def fit(evidence: Evidence, problem: Problem) -> Surrogate | None:
 def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Mapping[str, Array]) -> RungFit:
     """Return the model of a rung: members fitted to `every` row, all else to `table`, the first of them, all whole."""
     links, n = below.encoding.links, len(table.losses)
+    every = with_items(every, links)
+    table = replace(table, items=every.items[:n])
     lower = below.linked(every.inputs)[-1] if below.rungs else None
     values = below.objective.of_array(table.losses, below.encoding.sets)
     linked = links.to(every.losses, every.items)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixopt.errors import ReplayError
+from mixopt.objective import Objective, shown_set
 from mixopt.optimize.encoding import Array, Indices
 from mixopt.runs_table import RunsTable
 
@@ -47,6 +48,17 @@ class RowChoice:
         if self.count is not None and self.count > len(rows):
             raise ReplayError(f"{self.words} has {len(rows)} rows that measured the objective; asked for {self.count}")
         return rng.permutation(rows)[: self.count]
+
+    def lacking(self, table: RunsTable, objective: Objective) -> str | None:
+        """Return how many of the rows meant lack sets of the objective, and which; None where none does."""
+        rows = table.rows(self.fidelity, self.split)
+        names = [table.set_named(name) for name in objective.sets]
+        absent = ~np.isfinite(table.values[rows][:, [table.sets.index(name) for name in names]])
+        if not absent.any():
+            return None
+        counts = zip(names, absent.sum(0), strict=True)
+        told = ", ".join(f"{shown_set(name)} is missing in {count}" for name, count in counts if count)
+        return f"{self.words}: {absent.any(1).sum()} of {len(rows)} rows are left out for sets of the objective: {told}"
 
     @property
     def words(self) -> str:

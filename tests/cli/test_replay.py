@@ -1,13 +1,14 @@
 """`mixopt replay` in this process: what it prints, and how it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mixopt.runs_table import write_runs
 from tests.cli.test_commands import call
-from tests.mixopt.replay.small_tables import small_table
+from tests.mixopt.replay.small_tables import changed, small_table
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,27 @@ def test_search_prints_a_list_of_scores_and_draws_a_picture(
     assert "<svg" in picture.read_text(encoding="utf-8")
     assert call("replay", "search", table, *asked, "--strategies", "random", monkeypatch=monkeypatch) == 0
     assert "regret" in capsys.readouterr().out
+
+
+def test_rows_that_lack_a_set_of_the_objective_are_counted_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poor = {"small-0": ("x", "y"), "small-1": ("x",), "large-2": ("x", "y")}
+    whole = small_table(counts=False)
+    runs = changed(whole, lambda run: replace(run, losses={n: run.losses[n] for n in poor.get(run.run_id, run.losses)}))
+    path = tmp_path / "runs.csv"
+    write_runs(runs, path)
+    rows = ["--train", "small:train", "--test", "small:test", "--draws", "1", "--surrogates", "stack", "--json"]
+    assert call("replay", "fit", str(path), *rows, monkeypatch=monkeypatch) == 0
+    told = capsys.readouterr().err
+    assert "small:train: 2 of 20 rows are left out" in told
+    assert "y is missing in 1, z is missing in 2" in told
+    assert "small:test" not in told
+    asked = ["--top", "large", "--costs", "2", "--draws", "1", "--strategies", "random", "--json"]
+    assert call("replay", "search", str(path), *asked, "--objective", "set:z", monkeypatch=monkeypatch) == 0
+    told = capsys.readouterr().err
+    assert "small: 2 of 40 rows are left out" in told
+    assert "large: 1 of 16 rows are left out" in told
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,20 @@ def test_a_set_measured_only_lately_is_left_out_and_the_rest_is_modelled(bench: 
     assert encoding.sets == ("d0", "d1", "d2", "d3", "d4", "d5", "target")
 
 
+def test_a_set_that_one_row_lacks_is_modelled_from_the_others(bench: Bench) -> None:
+    world = bench()
+    rows = world.evidence(cheap=24, top=2).history.observations
+    cut = replace(rows[0], losses={k: v for k, v in rows[0].losses.items() if k != "d6"})
+    model = surrogate.fit(Evidence(history=History(observations=(cut, *rows[1:]))), world.problem)
+    whole = surrogate.fit(Evidence(history=History(observations=rows)), world.problem)
+    assert model is not None
+    assert whole is not None
+    assert model.encoding.sets == world.problem.sets
+    inputs = model.encoding.inputs(np.random.default_rng(4).dirichlet(np.ones(7), 50))
+    lacking, known = (each.sets(inputs)[0][:, each.encoding.sets.index("d6")] for each in (model, whole))
+    assert np.corrcoef(lacking, known)[0, 1] > 0.98
+
+
 def test_folds_keep_a_mixture_together() -> None:
     rows = np.random.default_rng(0).dirichlet(np.ones(3), 10)[[0, 1, 2, 0, 3, 4, 0, 5, 6, 7, 8, 9]]
     held = folds(groups(rows))
