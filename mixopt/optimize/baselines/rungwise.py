@@ -22,7 +22,7 @@ from mixopt.problem import Problem
 
 FOLDS = 3
 PRIOR_RUNS = 3.0  # observations that the error of the rung below, or the slope 1, counts as; a guess
-REMEMBERED = 8  # fits; a search needs its own few
+REMEMBERED = 64  # fits; a replay plays several strategies at several costs in turn
 FLAT = 1e-12  # variance below which a fit says the same of all mixtures
 
 Fit = Callable[[Array], Array]
