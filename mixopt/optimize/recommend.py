@@ -1,6 +1,6 @@
 """The mixture to train on, with its uncertainty, against the natural one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from mixopt.optimize.design import reference
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.guarding import penalised, standing
 from mixopt.optimize.insight import Insight, insight
+from mixopt.optimize.local_choice import Measured, settled
 from mixopt.optimize.pull import divergence, strength
 from mixopt.optimize.surrogate import RungFit, Surrogate
 from mixopt.problem import Problem
@@ -141,7 +142,28 @@ def choose(
     best, value = min(found, key=lambda pair: pair[1])
     tidy = candidates.feasible(problem.space, without_traces(best)[None])
     slack = 0.05 * model.rungs[-1].noise_sd
-    return tidy[0] if len(tidy) and score(tidy)[0] <= value + slack else best
+    pick = tidy[0] if len(tidy) and score(tidy)[0] <= value + slack else best
+    if model.rungs[-1].name != problem.ladder.top.name:
+        return pick
+    return settled(pick, float(score(pick[None])[0]), _at_top(model, problem, score), caution=CAUTION)
+
+
+def _at_top(model: Surrogate, problem: Problem, score: Callable[[Array], Array]) -> Measured:
+    """Return the mixtures of the space that were measured at the top rung."""
+    rung = model.rungs[-1]
+    table, values = rung.table, model.objective.of_array(rung.table.losses, model.encoding.sets)
+    _, first, place, counts = np.unique(table.groups, return_index=True, return_inverse=True, return_counts=True)
+    weights = table.inputs.weights[first]
+    inside = np.array([len(candidates.feasible(problem.space, row[None])) > 0 for row in weights])
+    means = np.bincount(place, weights=values) / counts
+    missed = means - model.means(model.encoding.inputs(weights))[-1]
+    return Measured(
+        weights=weights[inside],
+        scores=score(weights[inside]) if inside.any() else np.zeros(0),
+        missed=missed[inside],
+        counts=counts[inside].astype(np.float64),
+        noise_sd=rung.noise_sd,
+    )
 
 
 def without_traces(weights: Array) -> Array:

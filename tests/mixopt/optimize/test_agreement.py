@@ -1,4 +1,4 @@
-"""Rungs that mislead are found out; those that are fine stay."""
+"""Rungs that mislead are found out and no longer paid for; those that are fine stay."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixopt.evidence import Evidence, History
+from mixopt.evidence import Evidence, History, Observation, Purse
 from mixopt.optimize.agreement import listen
+from mixopt.optimize.design import opening
+from mixopt.optimize.strategies import STRATEGIES
 
 Bench = Callable[..., Any]
 Change = Callable[[float, np.random.Generator], float]
@@ -42,3 +44,45 @@ def test_wide_trials_at_both_rungs_tell_which_rung_misleads(bench: Bench, change
     heard = listen(Evidence(history=History(observations=tuple(rows))), world.problem)
     assert heard is not None
     assert (heard.misleading == ("small",)) == misleads
+
+
+BATCH = 8
+
+
+def searched(world: Any, change: Change, *, budget: float) -> Evidence:  # noqa: ANN401  # a bench
+    """Return what the product's strategy has bought where `change` comes over every loss of the cheap rung."""
+    seen: list[Observation] = []
+    left = budget
+    strategy = STRATEGIES["bayesian"](world.problem)
+    while True:
+        purse = Purse(total_flops=budget, left_flops=left)
+        evidence = Evidence(history=History(observations=tuple(seen)), purse=purse)
+        for proposal in strategy.propose(evidence, n=BATCH, seed=len(seen)):
+            left -= world.problem.ladder[proposal.fidelity].cost_flops
+            if left < 0.0:
+                return evidence
+            one = world.observe(len(seen), proposal.mixture, proposal.fidelity, proposal.seed)
+            if one.fidelity == "small":
+                rng = np.random.default_rng(len(seen))
+                one = replace(one, losses={name: change(loss, rng) for name, loss in one.losses.items()})
+            seen.append(one)
+
+
+def test_a_rung_turned_round_is_found_out_by_the_search_and_no_longer_paid_for(bench: Bench) -> None:
+    world = bench(d=3, noise=0.005)
+    evidence = searched(world, turned, budget=120.0)
+    heard = listen(evidence, world.problem)
+    assert heard is not None
+    assert heard.misleading == ("small",)
+    assert [rung.name for rung in heard.model.rungs] == ["large"]
+    assert {o.fidelity for o in evidence.history.observations[-4:]} == {"large"}
+
+
+def test_a_rung_that_is_fine_goes_on_being_paid_for(bench: Bench) -> None:
+    world = bench(d=3, noise=0.005)
+    evidence = searched(world, fine, budget=70.0)
+    bought = [o.fidelity for o in evidence.history.observations]
+    assert bought.count("small") > sum(p.fidelity == "small" for p in opening(world.problem))
+    heard = listen(evidence, world.problem)
+    assert heard is not None
+    assert heard.misleading == ()
