@@ -281,6 +281,22 @@ def test_a_revised_objective_gets_a_recommendation_and_a_proof_of_its_own(store:
     assert second.payload["proof"]["rows"][0]["seeds"] == 2
 
 
+def test_a_search_ends_before_its_budget_where_no_trial_is_expected_to_gain_enough(store: Store) -> None:
+    strategy = {"stop_below": 0.05, "natural_seeds": 2, "spread": 4}
+    config = changed(budget_flops=3e14, strategy=strategy, proof={"seeds": 2})
+    news = [line for snapshot in finish(config, store) for line in snapshot.news]
+    assert any("before its budget: no other is expected to gain 0.05 bits per byte" in line for line in news)
+    search = store.searches()[0]
+    assert search.state == "finished"
+    found = store.recommendation(search.id)
+    assert found is not None
+    assert found.payload["proof"]["rows"][0]["seeds"] == 2
+    assert sum(trial.charged_flops for trial in trials(store)) < 0.7 * config.budget_flops
+    before = trials(store)
+    finish(config, store)
+    assert trials(store) == before
+
+
 def test_a_search_without_a_proof_ends_with_its_recommendation(store: Store) -> None:
     finish(changed(**SMALL | {"proof": False}), store)
     found = store.recommendation(store.searches()[0].id)
