@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import datetime
 
 import streamlit as st
 
@@ -32,7 +33,8 @@ def shown() -> SearchFrames | None:
     """Return the chosen search; None, after saying why, where there is none to show."""
     try:
         if SHOWN in st.session_state:
-            return frames.load(location(), st.session_state[SHOWN])
+            name = st.session_state[SHOWN]
+            return _loaded(location(), name, frames.altered(location(), name))
         found = frames.searches(location())
     except frames.StoreError as error:
         st.error(str(error))
@@ -43,6 +45,12 @@ def shown() -> SearchFrames | None:
         "No search in this store yet. Start one with `mixopt run configs/quickstart.yaml`; this page fills by itself."
     )
     return None
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _loaded(location: str, name: str, altered: datetime) -> SearchFrames:  # noqa: ARG001 (what is kept is kept under it)
+    """Return a search, read once for every moment at which it was altered: pages draw themselves every few seconds."""
+    return frames.load(location, name)
 
 
 def _names() -> list[str]:

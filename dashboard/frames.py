@@ -1,6 +1,6 @@
 """Records of the store to data frames: the only file of the dashboard that calls the store.
 
-One row a trial in `trials`, `weights` and `epochs` (index: its number); the objective is computed here, on reading.
+One row a trial in `trials` and `weights` (index: its number); the objective is computed here, on reading.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mixopt.objective import Objective, minimized
-from store import Attempt, NotInStore, Recommendation, Search, Store, Trial
+from mixopt.objective import ERROR, Objective
+from store import Attempt, MeasuredColumns, NotInStore, Outline, Recommendation, Search, Store, WeightRows
 from store import StoreError as StoreError
 
 FINISHED = ("completed", "failed", "diverged", "retracted")
@@ -30,7 +32,6 @@ TRIAL_COLUMNS = {
     "predicted_sd": "float64",
     "charged_flops": "float64",
     "elapsed_s": "float64",
-    "attempts": "int64",
     "finished_at": "object",
     "started_at": "object",
     "reason": "object",
@@ -79,7 +80,7 @@ class SearchFrames:
     """One search as the screens see it.
 
     rungs: cheap to expensive, then fidelities outside of the ladder that trials used; top: the ladder's last.
-    trials: `TRIAL_COLUMNS`; weights and epochs: one column a domain; losses: one an evaluation set, bits per
+    trials: `TRIAL_COLUMNS`; weights: one column a domain; losses: one an evaluation set, bits per
     byte, or the share of wrong answers (`error/<set>`).
     budget_flops, time_limit_s, target_tokens: nan where the search has none.
     """
@@ -99,16 +100,26 @@ class SearchFrames:
     available_tokens: Mapping[str, float]
     trials: pd.DataFrame
     weights: pd.DataFrame
-    epochs: pd.DataFrame
     losses: pd.DataFrame
     recommended: Recommended | None
 
 
 @dataclass(frozen=True, kw_only=True)
+class Read:
+    """What is read of the trials of a search: a line each, weights, what was measured, the objective as predicted."""
+
+    outlines: Sequence[Outline]
+    weights: WeightRows
+    measured: MeasuredColumns
+    predicted: Mapping[int, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialFrames:
-    """What the store knows of one trial besides its row: its training loss over tokens, and its attempts."""
+    """What the store knows of one trial besides its row: epochs, its training loss over tokens, and its attempts."""
 
     number: int
+    epochs: Mapping[str, float]
     curve: pd.DataFrame
     predicted: Mapping[str, tuple[float, float]]
     seen: tuple[int, ...]
@@ -134,13 +145,24 @@ def searches(location: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SEARCH_COLUMNS))
 
 
+def altered(location: str, name: str) -> datetime:
+    """Return when the search `name` was last altered; StoreError where the store has no such search."""
+    with Store(location, read_only=True) as store:
+        return _found(store, name).updated_at
+
+
 def load(location: str, name: str) -> SearchFrames:
     """Return the frames of the search `name`; StoreError where the store has no such search."""
     with Store(location, read_only=True) as store:
         search = _found(store, name)
-        trials = store.trials(search.id)
+        read = Read(
+            outlines=store.outlines(search.id),
+            weights=store.weights(search.id),
+            measured=store.measured(search.id),
+            predicted=store.predicted(search.id, "objective"),
+        )
         latest = store.recommendation(search.id)
-    return search_frames(search, trials, None if latest is None else _flagged(latest))
+    return search_frames(search, read, None if latest is None else _flagged(latest))
 
 
 def load_trial(location: str, name: str, number: int) -> TrialFrames:
@@ -151,6 +173,7 @@ def load_trial(location: str, name: str, number: int) -> TrialFrames:
         attempts = store.attempts(trial.id)
     return TrialFrames(
         number=number,
+        epochs=trial.epochs,
         curve=pd.DataFrame(curve, columns=["tokens", "loss"]),
         predicted={key: _mean_and_sd(value) for key, value in trial.predicted.items()},
         seen=tuple(trial.seen),
@@ -180,14 +203,13 @@ def _attempts(attempts: Sequence[Attempt]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["worker", "state", "started_at", "elapsed_s", "error"])
 
 
-def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str, Any] | None) -> SearchFrames:
+def search_frames(search: Search, read: Read, payload: Mapping[str, Any] | None) -> SearchFrames:
     """Return the frames of records: `payload` is that of the latest recommendation, None where there is none."""
     config = search.config
     objective = Objective.from_plain(config["objective"])
-    measured = [minimized(trial.losses, trial.accuracies) for trial in trials]
     ladder = tuple(str(rung["name"]) for rung in config["ladder"])
-    domains = tuple(search.domains)
-    numbers = pd.Index([trial.number for trial in trials], dtype="int64", name="number")
+    numbers = pd.Index([line.number for line in read.outlines], dtype="int64", name="number")
+    losses = _losses(read.measured, numbers)
     return SearchFrames(
         name=search.name,
         state=search.state,
@@ -198,14 +220,13 @@ def search_frames(search: Search, trials: Sequence[Trial], payload: Mapping[str,
         budget_flops=_number(config.get("budget_flops")),
         time_limit_s=_number(config.get("time_limit_s")),
         target_tokens=_number((config.get("target") or {}).get("tokens")),
-        rungs=tuple(dict.fromkeys([*ladder, *(trial.fidelity for trial in trials)])),
+        rungs=tuple(dict.fromkeys([*ladder, *(line.fidelity for line in read.outlines)])),
         top=ladder[-1],
-        domains=domains,
+        domains=tuple(search.domains),
         available_tokens=dict(search.domains),
-        trials=_trials(trials, objective, numbers),
-        weights=_table([trial.weights for trial in trials], domains, numbers).fillna(0.0),
-        epochs=_table([trial.epochs for trial in trials], domains, numbers),
-        losses=_table(measured, tuple(dict.fromkeys(name for row in measured for name in row)), numbers),
+        trials=_trials(read, objective, losses),
+        weights=_weights(read.weights, numbers),
+        losses=losses,
         recommended=None if payload is None else recommended(payload),
     )
 
@@ -233,42 +254,47 @@ def recommended(payload: Mapping[str, Any]) -> Recommended:
     )
 
 
-def _trials(trials: Sequence[Trial], objective: Objective, numbers: pd.Index[int]) -> pd.DataFrame:
-    rows = [
-        {
-            "purpose": trial.purpose,
-            "rung": trial.fidelity,
-            "part": trial.part,
-            "seed": trial.seed,
-            "state": trial.state,
-            "objective": _value(objective, minimized(trial.losses, trial.accuracies)),
-            "predicted_mean": _mean_and_sd(trial.predicted.get("objective"))[0],
-            "predicted_sd": _mean_and_sd(trial.predicted.get("objective"))[1],
-            "charged_flops": trial.charged_flops,
-            "elapsed_s": _number(trial.elapsed_s),
-            "attempts": trial.attempts,
-            "finished_at": trial.finished_at,
-            "started_at": trial.started_at,
-            "reason": trial.reason,
-            "error": trial.error or "",
-        }
-        for trial in trials
-    ]
-    return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS), index=numbers).astype(TRIAL_COLUMNS)
-
-
-def _table(rows: Sequence[Mapping[str, float]], columns: Sequence[str], numbers: pd.Index[int]) -> pd.DataFrame:
+def _trials(read: Read, objective: Objective, losses: pd.DataFrame) -> pd.DataFrame:
+    lines = read.outlines
+    predicted = [read.predicted.get(line.number, (math.nan, math.nan)) for line in lines]
     return pd.DataFrame(
-        [[row.get(name, math.nan) for name in columns] for row in rows],
-        index=numbers,
-        columns=list(columns),
-        dtype="float64",
-    )
+        {
+            "purpose": [line.purpose for line in lines],
+            "rung": [line.fidelity for line in lines],
+            "part": [line.part for line in lines],
+            "seed": [line.seed for line in lines],
+            "state": [line.state for line in lines],
+            "objective": _objectives(objective, losses),
+            "predicted_mean": [mean for mean, _ in predicted],
+            "predicted_sd": [sd for _, sd in predicted],
+            "charged_flops": [line.charged_flops for line in lines],
+            "elapsed_s": [_number(line.elapsed_s) for line in lines],
+            "finished_at": pd.Series([line.finished_at for line in lines], index=losses.index, dtype="object"),
+            "started_at": pd.Series([line.started_at for line in lines], index=losses.index, dtype="object"),
+            "reason": [line.reason for line in lines],
+            "error": [line.error or "" for line in lines],
+        },
+        index=losses.index,
+    ).astype(TRIAL_COLUMNS)
 
 
-def _value(objective: Objective, losses: Mapping[str, float]) -> float:
-    # A set may have joined the objective after this trial was measured; failed trials have no losses at all.
-    return objective.value(losses) if set(objective.sets) <= set(losses) else math.nan
+def _weights(read: WeightRows, numbers: pd.Index[int]) -> pd.DataFrame:
+    nothing = tuple(None for _ in read.domains)
+    rows = [read.by_trial.get(number, nothing) for number in numbers.tolist()]
+    return pd.DataFrame(rows, index=numbers, columns=list(read.domains), dtype="float64").fillna(0.0)
+
+
+def _losses(read: MeasuredColumns, numbers: pd.Index[int]) -> pd.DataFrame:
+    columns = {name: pd.Series(read.losses[name], dtype="float64") for name in sorted(read.losses)}
+    errors = {ERROR + name: 1.0 - pd.Series(read.accuracies[name], dtype="float64") for name in sorted(read.accuracies)}
+    return pd.DataFrame({name: column.reindex(numbers) for name, column in (columns | errors).items()}, index=numbers)
+
+
+def _objectives(objective: Objective, losses: pd.DataFrame) -> NDArray[np.float64]:
+    # A set may have joined the objective after a trial was measured; failed trials have no losses at all.
+    if not set(objective.sets) <= set(losses.columns):
+        return np.full(len(losses), math.nan)
+    return objective.of_array(losses[list(objective.sets)].to_numpy(), objective.sets)
 
 
 def _mean_and_sd(prediction: Mapping[str, float] | None) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 """What a search concluded: fits of the surrogate, and recommendations."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from store.clock import now
@@ -67,6 +68,13 @@ def recommendation(session: Session, search_id: int) -> Recommendation | None:
         .order_by(TrialRow.number)
     )
     return _to_recommendation(row, undermined=tuple(session.scalars(since)))
+
+
+def recommendations(session: Session) -> dict[int, dict[str, Any]]:
+    """Return what stands recommended by the ids of the searches that recommend something, in one query."""
+    last = select(func.max(RecommendationRow.id)).group_by(RecommendationRow.search_id)
+    query = select(RecommendationRow.search_id, RecommendationRow.payload).where(RecommendationRow.id.in_(last))
+    return dict(session.execute(query).all())
 
 
 def _to_fit(row: FitRow) -> Fit:

@@ -262,17 +262,46 @@ class Retraction:
     retracted_at: datetime
 
 
-class Ending(NamedTuple):
-    """What became of a trial, and no more: enough to sum up a search of very many; see `Trial` for the words."""
+class Tally(NamedTuple):
+    """How many trials of one fidelity, purpose and state a search has, what they are charged and how long they took."""
 
-    number: int
     fidelity: str
     purpose: str
     state: str
+    trials: int
     charged_flops: float
     elapsed_s: float
-    losses: Mapping[str, float]
-    accuracies: Mapping[str, float]
+
+
+class Outline(NamedTuple):
+    """A trial in one line; see `Trial` for the words."""
+
+    number: int
+    purpose: str
+    fidelity: str
+    part: str
+    seed: int
+    state: str
+    charged_flops: float
+    elapsed_s: float | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str
+    error: str | None
+
+
+class WeightRows(NamedTuple):
+    """The weights of trials by number, in the order of `domains`; None where a trial says nothing of a domain."""
+
+    domains: tuple[str, ...]
+    by_trial: Mapping[int, tuple[float | None, ...]]
+
+
+class MeasuredColumns(NamedTuple):
+    """Losses (bits per byte) and accuracies of the completed trials: by evaluation set, then by trial number."""
+
+    losses: Mapping[str, Mapping[int, float]]
+    accuracies: Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True, kw_only=True)

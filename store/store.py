@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy.orm import Session
 
-from store import attempts, fits, inbox, leases, retractions, runs, searches, sessions, trials, upkeep
+from store import attempts, columns, fits, inbox, leases, retractions, runs, searches, sessions, trials, upkeep
 from store.engine import Connections
 from store.errors import StoreError
 from store.migrate import ensure_current
@@ -18,19 +18,22 @@ from store.records import (
     Changes,
     CurvePoint,
     DriverSession,
-    Ending,
     Fit,
     Lease,
+    MeasuredColumns,
     Message,
     NewTrial,
+    Outline,
     Recommendation,
     Result,
     Retraction,
     Revision,
     Run,
     Search,
+    Tally,
     Totals,
     Trial,
+    WeightRows,
 )
 from store.schema import TrialRow
 
@@ -139,10 +142,40 @@ class Store:
         with self._connections.read() as session:
             return trials.get(session, search_id, number)
 
-    def endings(self, search_id: int) -> list[Ending]:
-        """Return what became of every trial of a search, by number: quicker than `trials` where no more is needed."""
+    def last_completed(self, search_id: int, *, fidelity: str, count: int) -> list[Trial]:
+        """Return the last `count` completed trials of a search at a fidelity, by number."""
         with self._connections.read() as session:
-            return trials.endings(session, search_id)
+            return trials.last_completed(session, search_id, fidelity=fidelity, count=count)
+
+    def tallies(self, search_id: int) -> list[Tally]:
+        """Return the trials of a search counted by fidelity, purpose and state, in the order of their first ones."""
+        with self._connections.read() as session:
+            return columns.tallies(session, search_id)
+
+    def outlines(self, search_id: int) -> list[Outline]:
+        """Return a line on every trial of a search, by number: quicker than `trials` where no more is needed."""
+        with self._connections.read() as session:
+            return columns.outlines(session, search_id)
+
+    def weights(self, search_id: int) -> WeightRows:
+        """Return the weights of the trials of a search by number, each in the order of the search's domains."""
+        with self._connections.read() as session:
+            return columns.weights(session, search_id)
+
+    def fidelities(self, search_id: int) -> dict[int, tuple[str, str]]:
+        """Return fidelity and purpose of the trials of a search by number."""
+        with self._connections.read() as session:
+            return columns.fidelities(session, search_id)
+
+    def measured(self, search_id: int) -> MeasuredColumns:
+        """Return what the completed trials of a search measured on their parts, by evaluation set and number."""
+        with self._connections.read() as session:
+            return columns.measured(session, search_id)
+
+    def predicted(self, search_id: int, name: str) -> dict[int, tuple[float, float]]:
+        """Return mean and standard deviation of what was predicted of `name` for trials of a search, by number."""
+        with self._connections.read() as session:
+            return columns.predicted(session, search_id, name)
 
     def totals(self) -> dict[int, Totals]:
         """Return how many trials every search has by its id, and what they are charged; none where there are none."""
@@ -274,6 +307,11 @@ class Store:
         """Return the recommendation that stands; None before the first."""
         with self._connections.read() as session:
             return fits.recommendation(session, search_id)
+
+    def recommendations(self) -> dict[int, dict[str, Any]]:
+        """Return the payload of the recommendation that stands, by search id; nothing for a search without any."""
+        with self._connections.read() as session:
+            return fits.recommendations(session)
 
     def acquire_lease(self, search_id: int, *, owner: str, host: str, pid: int, ttl_s: float) -> Lease:
         """Take the right to write a search, also from a holder that is dead or out of time; else raise LeaseHeld.

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from store.clock import now
 from store.errors import InvalidRecord, NotInStore
 from store.plain import Numbers, plain, plain_mapping, to_ranges
-from store.records import RETRACTED, Changes, Ending, NewTrial, Stages, Totals, Trial
+from store.plain_rows import rows
+from store.records import RETRACTED, Changes, NewTrial, Stages, Totals, Trial
 from store.retractions import run_id_of, shown_state
 from store.schema import (
     AttemptRow,
@@ -41,7 +42,7 @@ def add(session: Session, search_id: int, new: Sequence[NewTrial]) -> list[Trial
 
 def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
     """Return the trials under `condition` by number, in five queries whatever their number."""
-    rows = session.execute(
+    query = (
         select(
             TrialRow.__table__, RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s, RetractionRow.reason.label("wrong")
         )
@@ -49,14 +50,14 @@ def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
         .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
         .where(condition)
         .order_by(TrialRow.search_id, TrialRow.number)
-    ).all()
+    )
     parts = _Parts(
         weights=_weights(session, condition),
         measured=_measured(session, condition),
         predicted=_predicted(session, condition),
         elapsed_s=_elapsed(session, condition),
     )
-    return [_to_record(row, parts) for row in rows]
+    return [_to_record(row, parts) for row in rows(session, query)]
 
 
 def read_search(
@@ -72,38 +73,12 @@ def read_search(
     return read(session, condition)
 
 
-def endings(session: Session, search_id: int) -> list[Ending]:
-    """Return what became of the trials of a search by number, in three queries that read nothing else."""
+def last_completed(session: Session, search_id: int, *, fidelity: str, count: int) -> list[Trial]:
+    """Return the last `count` completed trials at a fidelity, by number."""
     require(session, search_id)
-    mine = TrialRow.search_id == search_id
-    measured, nothing = _measured(session, mine), _Measured()
-    lasted: dict[int, float] = {}
-    tried = select(AttemptRow.trial_id, AttemptRow.elapsed_s).join(TrialRow, TrialRow.id == AttemptRow.trial_id)
-    for trial_id, elapsed_s in session.execute(
-        tried.where(mine, TrialRow.state != "completed").order_by(AttemptRow.trial_id, AttemptRow.number)
-    ):
-        lasted[trial_id] = elapsed_s or 0.0
-    query = (
-        select(
-            TrialRow.id,
-            TrialRow.number,
-            TrialRow.fidelity,
-            TrialRow.purpose,
-            shown_state(),
-            TrialRow.state == "completed",
-            TrialRow.charged_flops,
-            RunRow.elapsed_s,
-        )
-        .join(RunRow, RunRow.id == TrialRow.run_id)
-        .where(mine)
-        .order_by(TrialRow.number)
-    )
-    found = []
-    for trial_id, number, fidelity, purpose, state, completed, charged_flops, elapsed_s in session.execute(query):
-        took = (elapsed_s if completed else lasted.get(trial_id)) or 0.0
-        what = measured.get(trial_id, nothing)
-        found.append(Ending(number, fidelity, purpose, state, charged_flops, took, what.losses, what.accuracies))
-    return found
+    there = (TrialRow.search_id == search_id, TrialRow.fidelity == fidelity, shown_state() == "completed")
+    query = select(TrialRow.id).where(*there).order_by(TrialRow.number.desc()).limit(count)
+    return read(session, TrialRow.id.in_(list(session.scalars(query))))
 
 
 def totals(session: Session) -> dict[int, Totals]:
@@ -241,7 +216,7 @@ def _weights(session: Session, condition: ColumnElement[bool]) -> dict[int, dict
         .order_by(WeightRow.trial_id, DomainRow.position)
     )
     found: dict[int, dict[str, float]] = {}
-    for trial_id, domain, weight in session.execute(query):
+    for trial_id, domain, weight in rows(session, query):
         found.setdefault(trial_id, {})[domain] = weight
     return found
 
@@ -255,7 +230,7 @@ def _measured(session: Session, condition: ColumnElement[bool]) -> dict[int, _Me
         .order_by(TrialRow.id, MeasurementRow.evaluation_set)
     )
     found: dict[int, _Measured] = {}
-    for trial_id, evaluation_set, kind, value, items in session.execute(query):
+    for trial_id, evaluation_set, kind, value, items in rows(session, query):
         measured = found.setdefault(trial_id, _Measured())
         (measured.losses if kind == "loss" else measured.accuracies)[evaluation_set] = value
         if items is not None:
@@ -271,7 +246,7 @@ def _predicted(session: Session, condition: ColumnElement[bool]) -> dict[int, di
         .order_by(PredictionRow.trial_id, PredictionRow.name)
     )
     found: dict[int, dict[str, dict[str, float]]] = {}
-    for trial_id, name, mean, sd in session.execute(query):
+    for trial_id, name, mean, sd in rows(session, query):
         found.setdefault(trial_id, {})[name] = {"mean": mean, "sd": sd}
     return found
 
@@ -284,7 +259,7 @@ def _elapsed(session: Session, condition: ColumnElement[bool]) -> dict[int, list
         .order_by(AttemptRow.trial_id, AttemptRow.number)
     )
     found: dict[int, list[float | None]] = {}
-    for trial_id, elapsed_s in session.execute(query):
+    for trial_id, elapsed_s in rows(session, query):
         found.setdefault(trial_id, []).append(elapsed_s)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import choice, figures, progress, wording
+from dashboard import choice, figures, frames, progress, wording
 from dashboard.frames import SearchFrames
 
 REFRESH_S = 5
@@ -78,9 +78,10 @@ def _varied(view: SearchFrames, mixtures: pd.DataFrame) -> list[str]:
 def _epochs(view: SearchFrames, mixtures: pd.DataFrame) -> None:
     st.subheader("Epochs of each domain")
     rows: dict[str, list[float]] = {}
-    realised = view.epochs.loc[[int(mixtures["number"].iloc[0])]].iloc[0]
-    if realised.notna().any():
-        rows[f"best measured, trial {int(mixtures['number'].iloc[0])}"] = realised.fillna(0.0).tolist()
+    best = int(mixtures["number"].iloc[0])
+    realised = frames.load_trial(choice.location(), view.name, best).epochs
+    if realised:
+        rows[f"best measured, trial {best}"] = [realised.get(name, 0.0) for name in view.domains]
     chosen = view.recommended
     if chosen is not None:
         at_target = [progress.epochs_at_target(view, chosen.mixture.get(name, 0.0), name) for name in view.domains]

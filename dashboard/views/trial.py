@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import streamlit as st
 
@@ -30,7 +32,7 @@ def page() -> None:
     with left:
         _losses(view, detail)
     with right:
-        _weights(view, number)
+        _weights(view, detail)
     _curve(detail)
     _attempts(detail)
 
@@ -86,13 +88,13 @@ def _losses(view: SearchFrames, detail: TrialFrames) -> None:
     st.dataframe(table, hide_index=True, alt="losses, one row an evaluation set")
 
 
-def _weights(view: SearchFrames, number: int) -> None:
+def _weights(view: SearchFrames, detail: TrialFrames) -> None:
     st.subheader("Mixture")
-    epochs = view.epochs.loc[[number]].iloc[0].tolist()
+    epochs = [detail.epochs.get(name, math.nan) for name in view.domains]
     table = pd.DataFrame(
         {
             "domain": view.domains,
-            "weight": view.weights.loc[[number]].iloc[0].map(wording.weight).tolist(),
+            "weight": view.weights.loc[[detail.number]].iloc[0].map(wording.weight).tolist(),
             "epochs": [wording.bits(value, digits=2) for value in epochs],
         }
     )

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from mixopt.config import objective_of
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
-from mixopt.objective import Objective
-from store import Ending, Search, Store, Totals, Trial
+from mixopt.objective import ERROR, Objective
+from store import MeasuredColumns, Search, Store, Tally, Totals, Trial
 
 SAMPLES = 20  # trials of the top rung, the proof of the recommended mixture among them where there is one
 
@@ -73,8 +75,9 @@ def find(store: Store, name: str) -> Search:
 def report(store: Store, name: str) -> SearchReport:
     """Return the search called `name` as it stands."""
     search = find(store, name)
-    trials = store.endings(search.id)
+    tallies = store.tallies(search.id)
     objective = objective_of(search.config)
+    best = _best(store, search, objective)
     recommendation = store.recommendation(search.id)
     payload = None if recommendation is None else dict(recommendation.payload)
     return SearchReport(
@@ -84,14 +87,12 @@ def report(store: Store, name: str) -> SearchReport:
         objective=objective.plain(),
         domains=domain_names(search),
         budget_flops=float(str(search.config["budget_flops"])),
-        charged_flops=sum(trial.charged_flops for trial in trials if trial.state != "cancelled"),
-        elapsed_s=sum(trial.elapsed_s for trial in trials),
-        trials=len(trials),
-        rungs=tuple(
-            _rung(fidelity, trials, objective) for fidelity in dict.fromkeys(trial.fidelity for trial in trials)
-        ),
+        charged_flops=sum(each.charged_flops for each in tallies if each.state != "cancelled"),
+        elapsed_s=sum(each.elapsed_s for each in tallies),
+        trials=sum(each.trials for each in tallies),
+        rungs=tuple(_rung(name, tallies, best) for name in dict.fromkeys(each.fidelity for each in tallies)),
         natural=dict(Mixture.proportional({name: float(tokens) for name, tokens in search.domains.items()})),
-        epochs=_epochs(_samples(store, search, trials, payload), payload, str(search.config["ladder"][-1]["name"])),
+        epochs=_epochs(_samples(store, search, payload), payload),
         target_epochs=_target_epochs(search, payload),
         recommendation=payload,
         retracted=tuple((each.number, each.reason) for each in store.retractions(search.id)),
@@ -102,11 +103,11 @@ def report(store: Store, name: str) -> SearchReport:
 def summaries(store: Store) -> list[dict[str, object]]:
     """Return every search of `store`, oldest first, as JSON holds it; `proven` is None where there is no proof."""
     rows = []
-    totals = store.totals()
+    totals, recommended = store.totals(), store.recommendations()
     for search in store.searches():
         mine = totals.get(search.id, Totals(trials=0, charged_flops=0.0))
-        recommendation = store.recommendation(search.id)
-        proof = None if recommendation is None else recommendation.payload["proof"]
+        payload = recommended.get(search.id)
+        proof = None if payload is None else payload["proof"]
         rows.append(
             {
                 "name": search.name,
@@ -115,7 +116,7 @@ def summaries(store: Store) -> list[dict[str, object]]:
                 "trials": mine.trials,
                 "charged_flops": mine.charged_flops,
                 "budget_flops": float(str(search.config["budget_flops"])),
-                "mixture": None if recommendation is None else recommendation.payload["mixture"],
+                "mixture": None if payload is None else payload["mixture"],
                 "proven": None if proof is None else proof["holds"],
                 "created_at": search.created_at.isoformat(),
             }
@@ -159,38 +160,60 @@ def domain_names(search: Search) -> tuple[str, ...]:
     return tuple(str(domain["name"]) for domain in domains)
 
 
-def _rung(name: str, trials: Sequence[Ending], objective: Objective) -> RungReport:
-    mine = [trial for trial in trials if trial.fidelity == name and trial.purpose != "proof"]
-    values = [
-        (objective.of(trial.losses, trial.accuracies), trial.number) for trial in mine if trial.state == "completed"
-    ]
-    best, number = min(values) if values else (None, None)
+def _rung(name: str, tallies: Sequence[Tally], best: Mapping[str, tuple[float, int]]) -> RungReport:
+    mine = [each for each in tallies if each.fidelity == name and each.purpose != "proof"]
+    value, number = best.get(name, (None, None))
     return RungReport(
         name=name,
-        completed=len(values),
-        failed=sum(trial.state in ("failed", "diverged") for trial in mine),
-        waiting=sum(trial.state in ("queued", "running") for trial in mine),
-        charged_flops=sum(trial.charged_flops for trial in mine),
-        best=best,
+        completed=sum(each.trials for each in mine if each.state == "completed"),
+        failed=sum(each.trials for each in mine if each.state in ("failed", "diverged")),
+        waiting=sum(each.trials for each in mine if each.state in ("queued", "running")),
+        charged_flops=sum(each.charged_flops for each in mine),
+        best=value,
         best_trial=number,
     )
 
 
-def _samples(store: Store, search: Search, trials: Sequence[Ending], payload: Mapping[str, Any] | None) -> list[Trial]:
+def _best(store: Store, search: Search, objective: Objective) -> Mapping[str, tuple[float, int]]:
+    """Return the lowest objective of every rung and the first trial that has it; a trial needs all sets that count."""
+    measured = store.measured(search.id)
+    columns = {name: _column(measured, name) for name in objective.sets}
+    known = store.fidelities(search.id)
+    numbers = [n for n, (_, purpose) in known.items() if purpose != "proof" and all(n in c for c in columns.values())]
+    values = np.array([[column[n] for n in numbers] for column in columns.values()], dtype=np.float64)
+    found: dict[str, tuple[float, int]] = {}
+    for value, number in zip(objective.of_array(values.T, objective.sets).tolist(), numbers, strict=True):
+        rung = known[number][0]
+        if rung not in found or value < found[rung][0]:
+            found[rung] = (value, number)
+    # Sums over an array round differently from those over a trial, which are what a reader sees everywhere else.
+    return {
+        rung: (objective.value({name: column[number] for name, column in columns.items()}), number)
+        for rung, (_, number) in found.items()
+    }
+
+
+def _column(measured: MeasuredColumns, name: str) -> Mapping[int, float]:
+    if name.startswith(ERROR):
+        found = measured.accuracies.get(name.removeprefix(ERROR), {})
+        return {number: 1.0 - accuracy for number, accuracy in found.items()}
+    return measured.losses.get(name, {})
+
+
+def _samples(store: Store, search: Search, payload: Mapping[str, Any] | None) -> list[Trial]:
     """Return the last trials of the top rung, which tell how many passes a weight makes there."""
-    top = str(search.config["ladder"][-1]["name"])
-    numbers = [trial.number for trial in trials if trial.fidelity == top and trial.state == "completed"]
-    return [] if payload is None else [store.trial(search.id, number) for number in numbers[-SAMPLES:]]
+    if payload is None:
+        return []
+    return store.last_completed(search.id, fidelity=str(search.config["ladder"][-1]["name"]), count=SAMPLES)
 
 
-def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None, top: str) -> Mapping[str, float]:
-    """Return the passes of the recommended mixture at the rung `top`, in proportion to those of its trials."""
+def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None) -> Mapping[str, float]:
+    """Return the passes of the recommended mixture at a rung, in proportion to those of its completed `trials`."""
     if payload is None:
         return {}
     a_weight = {
         name: epochs / trial.weights[name]
         for trial in trials
-        if trial.fidelity == top and trial.state == "completed"
         for name, epochs in trial.epochs.items()
         if trial.weights.get(name, 0.0) > 0.0
     }

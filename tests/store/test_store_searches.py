@@ -77,3 +77,11 @@ def test_a_change_of_a_search_shows_in_updated_at(store: Store, search: Search) 
     completed(store, store.add_trials(search.id, [new_trial()])[0])
     assert store.search(search.id).updated_at > search.updated_at
     assert store.search(search.id).created_at == search.created_at
+
+
+def test_the_last_recommendation_of_every_search_is_read_at_once(store: Store) -> None:
+    first, second, _ = (new_search(store, name) for name in "abc")
+    for payload in ({"mixture": 1}, {"mixture": 2}):
+        store.add_recommendation(first.id, payload=payload)
+    store.add_recommendation(second.id, payload={"mixture": 3})
+    assert store.recommendations() == {first.id: {"mixture": 2}, second.id: {"mixture": 3}}

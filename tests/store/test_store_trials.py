@@ -133,16 +133,40 @@ def test_runs_that_ended_elsewhere_are_completed_all_or_none(store: Store, searc
     assert store.trials(search.id) == added
 
 
-def test_endings_say_what_trials_say(store: Store, search: Search) -> None:
+def test_columns_say_what_trials_say(store: Store, search: Search) -> None:
     trials = store.add_trials(search.id, [new_trial(name) for name in "abcd"])
     completed(store, trials[0])
     completed(store, trials[1])
     store.retract(trials[1].id, reason="wrong")
     store.start(trials[2].id, worker="w0")
     store.fail(trials[2].id, state="failed", error="out of memory", elapsed_s=2.0)
-    found = store.endings(search.id)
-    assert [e.elapsed_s for e in found] == [t.elapsed_s or 0.0 for t in store.trials(search.id)] == [4.0, 4.0, 2.0, 0.0]
-    for ending, trial in zip(found, store.trials(search.id), strict=True):
-        assert all(getattr(ending, name) == getattr(trial, name) for name in ending._fields if name != "elapsed_s")
+    found = store.trials(search.id)
+    for outline, trial in zip(store.outlines(search.id), found, strict=True):
+        assert all(getattr(outline, name) == getattr(trial, name) for name in outline._fields)
+    weights = store.weights(search.id)
+    assert {n: dict(zip(weights.domains, row, strict=True)) for n, row in weights.by_trial.items()} == {
+        trial.number: trial.weights for trial in found
+    }
+    assert store.measured(search.id).losses == {"prose": {0: 1.25}, "python": {0: 0.625}}
+    assert store.predicted(search.id, "objective") == dict.fromkeys(range(4), (1.5, 0.1))
+    assert store.fidelities(search.id) == dict.fromkeys(range(4), ("small", "search"))
+    assert store.last_completed(search.id, fidelity="small", count=2) == found[:1]
+
+
+def test_tallies_count_every_trial_once(store: Store, search: Search) -> None:
+    trials = store.add_trials(search.id, [new_trial(name) for name in "abcd"])
+    completed(store, trials[0])
+    completed(store, trials[1])
+    store.retract(trials[1].id, reason="wrong")
+    store.start(trials[2].id, worker="w0")
+    store.requeue_trial(trials[2].id, error="worker lost")
+    store.start(trials[2].id, worker="w0")
+    store.fail(trials[2].id, state="failed", error="out of memory", elapsed_s=2.0)
+    assert {each.state: (each.trials, each.charged_flops, each.elapsed_s) for each in store.tallies(search.id)} == {
+        "completed": (1, 10.0, 4.0),
+        "retracted": (1, 10.0, 4.0),
+        "failed": (1, 10.0, 2.0),
+        "queued": (1, 10.0, 0.0),
+    }
     assert store.totals()[search.id].trials == 4
     assert store.totals()[search.id].charged_flops == 40.0

@@ -1,0 +1,150 @@
+"""Trials of a search by columns: what summaries, tables and charts of very many need, in a few plain queries."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, DateTime, and_, case, func, select, type_coerce
+from sqlalchemy.orm import Session
+
+from store.plain_rows import rows
+from store.records import RETRACTED, MeasuredColumns, Outline, Tally, WeightRows
+from store.retractions import shown_state
+from store.schema import (
+    AttemptRow,
+    DomainRow,
+    MeasurementRow,
+    PredictionRow,
+    RetractionRow,
+    RunRow,
+    TrialRow,
+    WeightRow,
+)
+from store.searches import require
+
+
+def tallies(session: Session, search_id: int) -> list[Tally]:
+    """Return the trials of a search counted by fidelity, purpose and state, in the order of their first ones."""
+    require(session, search_id)
+    each = (
+        select(
+            TrialRow.number,
+            TrialRow.fidelity,
+            TrialRow.purpose,
+            shown_state().label("state"),
+            TrialRow.charged_flops,
+            _elapsed().label("elapsed_s"),
+        )
+        .join(RunRow, RunRow.id == TrialRow.run_id)
+        .where(TrialRow.search_id == search_id)
+        .subquery()
+        .c
+    )
+    query = (
+        select(
+            each.fidelity,
+            each.purpose,
+            each.state,
+            func.count(),
+            func.sum(each.charged_flops),
+            func.coalesce(func.sum(each.elapsed_s), 0.0),
+        )
+        .group_by(each.fidelity, each.purpose, each.state)
+        .order_by(func.min(each.number))
+    )
+    return [Tally._make(row) for row in rows(session, query)]
+
+
+def outlines(session: Session, search_id: int) -> list[Outline]:
+    """Return the trials of a search by number, without what other tables hold of them."""
+    require(session, search_id)
+    query = (
+        select(
+            TrialRow.number,
+            TrialRow.purpose,
+            TrialRow.fidelity,
+            TrialRow.part,
+            TrialRow.seed,
+            case((RetractionRow.reason.is_not(None), RETRACTED), else_=TrialRow.state),
+            TrialRow.charged_flops,
+            _elapsed(),
+            type_coerce(TrialRow.started_at, DateTime),
+            type_coerce(TrialRow.finished_at, DateTime),
+            TrialRow.reason,
+            case((RetractionRow.reason.is_not(None), "retracted: " + RetractionRow.reason), else_=TrialRow.error),
+        )
+        .join(RunRow, RunRow.id == TrialRow.run_id)
+        .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
+        .where(TrialRow.search_id == search_id)
+        .order_by(TrialRow.number)
+    )
+    return [Outline._make((*line[:8], _in_utc(line[8]), _in_utc(line[9]), *line[10:])) for line in rows(session, query)]
+
+
+def weights(session: Session, search_id: int) -> WeightRows:
+    """Return the weights of the trials of a search by number, each in the order of the search's domains."""
+    require(session, search_id)
+    listed = select(DomainRow.id, DomainRow.name).where(DomainRow.search_id == search_id).order_by(DomainRow.position)
+    domains = list(rows(session, listed))
+    query = (
+        select(TrialRow.number, *(func.max(case((WeightRow.domain_id == key, WeightRow.weight))) for key, _ in domains))
+        .join(TrialRow, TrialRow.id == WeightRow.trial_id)
+        .where(TrialRow.search_id == search_id)
+        .group_by(TrialRow.number)
+        .order_by(TrialRow.number)
+    )
+    found = {row[0]: tuple(row[1:]) for row in rows(session, query)}
+    return WeightRows(domains=tuple(name for _, name in domains), by_trial=found)
+
+
+def fidelities(session: Session, search_id: int) -> dict[int, tuple[str, str]]:
+    """Return fidelity and purpose of the trials of a search by number."""
+    require(session, search_id)
+    query = select(TrialRow.number, TrialRow.fidelity, TrialRow.purpose).where(TrialRow.search_id == search_id)
+    return {number: (fidelity, purpose) for number, fidelity, purpose in rows(session, query.order_by(TrialRow.number))}
+
+
+def measured(session: Session, search_id: int) -> MeasuredColumns:
+    """Return what the completed trials of a search measured on their parts, by evaluation set and number."""
+    require(session, search_id)
+    query = (
+        select(MeasurementRow.kind, MeasurementRow.evaluation_set, TrialRow.number, MeasurementRow.value)
+        .join(TrialRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
+        .where(TrialRow.search_id == search_id, TrialRow.state == "completed")
+        .where(TrialRow.id.not_in(select(RetractionRow.trial_id)))
+    )
+    losses: dict[str, dict[int, float]] = {}
+    accuracies: dict[str, dict[int, float]] = {}
+    for kind, evaluation_set, number, value in rows(session, query):
+        (losses if kind == "loss" else accuracies).setdefault(evaluation_set, {})[number] = value
+    return MeasuredColumns(losses=losses, accuracies=accuracies)
+
+
+def predicted(session: Session, search_id: int, name: str) -> dict[int, tuple[float, float]]:
+    """Return mean and standard deviation of what was predicted of `name` for the trials of a search, by number."""
+    require(session, search_id)
+    query = (
+        select(TrialRow.number, PredictionRow.mean, PredictionRow.sd)
+        .join(TrialRow, TrialRow.id == PredictionRow.trial_id)
+        .where(TrialRow.search_id == search_id, PredictionRow.name == name)
+    )
+    return {number: (mean, sd) for number, mean, sd in rows(session, query)}
+
+
+def _elapsed() -> ColumnElement[Any]:
+    """Return the seconds of a trial: its run's where it is completed, else those of its last attempt."""
+    last = (
+        select(AttemptRow.elapsed_s)
+        .where(AttemptRow.trial_id == TrialRow.id)
+        .order_by(AttemptRow.number.desc())
+        .limit(1)
+        .correlate(TrialRow)
+        .scalar_subquery()
+    )
+    return case((TrialRow.state == "completed", RunRow.elapsed_s), else_=last)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Return a moment as `UtcDateTime` would, which takes three times as long."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
