@@ -220,11 +220,13 @@ class CommandTrainer:
 
 
 def command_text(config: SearchConfig) -> Text:
-    """Return the text that a command trains on, which mixopt knows by the sizes that the file states."""
+    """Return the text that another trainer reads, which mixopt knows by the sizes that the file states."""
     available = {section.name: section.available_tokens or 0 for section in config.domains}
     return Text(
         folder="",
-        digest="command",  # two searches share a run only where the whole command is the same, see `Setting.content`
+        # Two searches share a run only where the whole command is the same, see `Setting.content`; of trainings outside
+        # nothing is known, and they share none.
+        digest=f"outside-{config.name}" if config.trained_outside else "command",
         vocabulary=0,
         available_tokens=available,
         slice_tokens={rung.name: _slices(config, available, rung.tokens) for rung in config.rungs},

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 from pydantic_core import ErrorDetails
 
 from mixopt.command import Command
-from mixopt.config_command import check_command, check_rung, command_of
+from mixopt.config_command import check_command, check_outside, check_rung, command_of
 from mixopt.config_wording import WRONG, path_of, shown, unknown, wording, wrong
 from mixopt.errors import ConfigError, EmptySpace
 from mixopt.fidelity import EXPERT_FIDELITY, Fidelity, Ladder, Target
@@ -104,9 +104,19 @@ class SearchConfig(Section):
         return command_of(self.workers, self.rungs)
 
     @property
+    def trained_outside(self) -> bool:
+        """Whether mixopt starts no training: it is asked for trials, and told of their losses."""
+        return self.workers.kind == "outside"
+
+    @property
     def has_own_text(self) -> bool:
-        """Whether mixopt prepares the text: a simulated search has none, and a command brings its own."""
-        return self.simulated is None and self.workers.command is None
+        """Whether mixopt prepares the text: a simulated search has none, and other trainers bring their own."""
+        return self.simulated is None and not self._foreign
+
+    @property
+    def _foreign(self) -> bool:
+        """Whether somebody else's trainer trains, started by mixopt or not."""
+        return self.workers.command is not None or self.trained_outside
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -193,7 +203,17 @@ class SearchConfig(Section):
 
     @property
     def _kind(self) -> str:
-        return "simulated" if self.simulated is not None else "a command's"
+        if self.simulated is not None:
+            return "simulated"
+        return "outside" if self.trained_outside else "a command's"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_prove_outside(cls, plain: object) -> object:
+        """Leave the proof out of a search that starts no training, unless its file asks for one."""
+        if isinstance(plain, dict) and isinstance(workers := plain.get("workers"), dict):
+            return ({"proof": False} if workers.get("kind") == "outside" else {}) | plain
+        return plain
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -204,7 +224,10 @@ class SearchConfig(Section):
         self._check_ladder()
         self._check_proof()
         self._check_space()
-        if self.workers.command is not None:
+        if self.trained_outside:
+            asked = {"command": self.workers.command, "simulated": self.simulated}
+            check_outside(asked | {"experts": self.experts, "proof": self.proof})
+        elif self.workers.command is not None:
             if self.simulated is not None or self.workers.kind == "simulated":
                 message = "a simulated search trains nothing; remove the command, or `simulated`"
                 raise wrong(("workers", "command"), message)
@@ -222,10 +245,8 @@ class SearchConfig(Section):
                 raise wrong(("domains", i), f"domain {section.name!r} has no source; say where its text comes from")
             if not self.has_own_text and section.available_tokens is None:
                 raise wrong(("domains", i), f"{self._kind} domain {section.name!r} needs available_tokens; state them")
-            if self.workers.command is not None and section.source is not None:
-                message = (
-                    f"domain {section.name!r} has a source, but a command reads its own text; say where in `paths`"
-                )
+            if self._foreign and section.source is not None:
+                message = f"domain {section.name!r} has a source, but another trainer reads its own text; remove it"
                 raise wrong(("domains", i, "source"), message)
             _check_name(("domains", i, "name"), "domain", section.name)
             try:
@@ -243,7 +264,7 @@ class SearchConfig(Section):
             raise wrong((where,), f"nothing to evaluate on; {where} needs {what}")
         for i, name in enumerate(self.evaluation if self.simulated is None else self.sets):
             path = ("evaluation", name) if self.simulated is None else ("simulated", "sets", i)
-            has_accuracies = self.workers.command is not None
+            has_accuracies = self._foreign
             _check_name(path, "evaluation set", set_minimized(name).removeprefix(ERROR) if has_accuracies else name)
             if name == RESERVED_SET:
                 message = f"{name!r} is what predictions of the objective are called; name the set otherwise"
@@ -252,7 +273,7 @@ class SearchConfig(Section):
         for name in {} if self.simulated is None else self.simulated.limits:
             if name not in names:
                 raise wrong(("simulated", "limits", name), unknown("domain", name, names))
-        if self.workers.command is not None:
+        if self._foreign:
             return
         for name, section in self.evaluation.items():
             if (section.domain is None) == (section.source is None):
@@ -285,7 +306,7 @@ class SearchConfig(Section):
 
     def _check_rungs(self) -> None:
         for i, rung in enumerate(self.rungs):
-            if self.workers.command is not None:
+            if self._foreign:
                 check_rung(("ladder", i), rung)
                 continue
             if rung.proxy is None:

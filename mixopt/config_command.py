@@ -33,6 +33,14 @@ def check_rung(path: tuple[str | int, ...], rung: RungSection) -> None:
         raise wrong((*path, "values", taken[0]), f"{taken[0]!r} is a placeholder already; name the value otherwise")
 
 
+def check_outside(asked: Mapping[str, object]) -> None:
+    """Refuse what only trainings that mixopt starts could give, where it starts none; None: not asked for."""
+    for key, value in asked.items():
+        if value is not None:
+            path = ("workers", key) if key == "command" else (key,)
+            raise wrong(path, f"`workers: {{kind: outside}}` starts no training, so there is no {key!r}; remove it")
+
+
 def check_command(
     workers: WorkersSection, rungs: Sequence[RungSection], *, search: str, available_tokens: Mapping[str, int]
 ) -> None:

@@ -215,13 +215,14 @@ class SimulatedSection(Section):
 class WorkersSection(Section):
     """Where proxies train, and with what; `slots` None is as many at a time as the place has room for.
 
+    kind: `outside` starts no training, see `mixopt ask`.
     command: the user's own trainer in place of mixopt's, as one text or word by word, with placeholders; shell: it is
     handed to /bin/sh. environment: names of variables that it gets as `mixopt run` has them; their values are kept
     nowhere. paths: where it keeps the text of every domain, as exporters take them. checkpoints: a folder or URL for
     those of trainings that run, None for one beside the store; checkpoint_s: how often they are saved.
     """
 
-    kind: Literal["ray", "local", "simulated"] = "ray"
+    kind: Literal["ray", "local", "simulated", "outside"] = "ray"
     slots: Count | None = None
     address: str = "local"
     command: str | tuple[str, ...] | None = None

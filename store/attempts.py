@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from store import trials
@@ -16,6 +16,7 @@ from store.searches import require, touch
 
 FAILURES = ("failed", "diverged", "cancelled")
 ELSEWHERE = "elsewhere"  # the worker of trials whose runs ended before they came into the store
+OUTSIDE = "outside:"  # begins the worker of an attempt that no driver watches: whoever asked for it tells its end
 
 
 def start(session: Session, trial_id: int, *, worker: str, node: str | None = None) -> Attempt:
@@ -82,9 +83,15 @@ def fail(session: Session, trial_id: int, *, state: str, error: str, spent_flops
 
 
 def requeue(session: Session, search_id: int) -> list[Trial]:
-    """Put the running trials of a search back; their attempts are lost, with the time until they were last seen."""
+    """Put the running trials of a search back; their attempts are lost, with the time until they were last seen.
+
+    Those that are trained outside go on: no driver's death is theirs.
+    """
     require(session, search_id)
-    mine = and_(TrialRow.search_id == search_id, TrialRow.state == "running")
+    outside = exists().where(
+        AttemptRow.trial_id == TrialRow.id, AttemptRow.state == "running", AttemptRow.worker.startswith(OUTSIDE)
+    )
+    mine = and_(TrialRow.search_id == search_id, TrialRow.state == "running", ~outside)
     ids = list(session.scalars(select(TrialRow.id).where(mine)))
     for trial_id in ids:
         _put_back(session, trial_id, error="the driver ended before this attempt did")

@@ -32,6 +32,8 @@ REMEDIES: Mapping[int | None, str] = {
 COMMANDS = (
     "run",
     "cancel",
+    "ask",
+    "tell",
     "show",
     "browse",
     "export",

@@ -44,6 +44,24 @@ def search_tables(report: SearchReport) -> Iterator[RenderableType]:
     yield from _recommendation(report, payload)
 
 
+def asked_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the trials that somebody asked for, one a row, as `mixopt ask --json` has them."""
+    table = Table(title="To train, and to tell of", title_justify="left")
+    for heading in ("trial", "rung", "tokens", "seed", "expected (sd)", "mixture"):
+        table.add_column(heading, justify="left" if heading in ("rung", "mixture") else "right")
+    for row in rows:
+        expected = row["predicted"].get("objective")
+        table.add_row(
+            str(row["trial"]),
+            row["fidelity"],
+            f"{row['tokens']:,}",
+            str(row["seed"]),
+            "-" if expected is None else f"{expected['mean']:.4f} ({expected['sd']:.4f})",
+            ", ".join(f"{name}={weight:.4f}" for name, weight in row["weights"].items() if weight > 0.0),
+        )
+    return table
+
+
 def _rungs(report: SearchReport) -> Table:
     table = Table(title="Search", title_justify="left")
     for heading, justify in (

@@ -71,13 +71,13 @@ def seconds_a_trial(trials: Sequence[Trial], costs: Mapping[str, float]) -> dict
     """Return the median seconds of a trial at each rung of `costs` (FLOPs a trial), once the dearest rung was timed.
 
     Nothing before that: small models reach far fewer FLOPs a second; scaling them up would end a search at once.
-    An unseen rung's seconds follow from its FLOPs. What was imported took its time elsewhere.
+    An unseen rung's seconds follow from its FLOPs. What was imported or told took its time elsewhere.
     """
     seen: dict[str, list[float]] = {}
     for trial in trials:
         if trial.purpose == IMPORTED:
             continue
-        if trial.state == "completed" and trial.elapsed_s is not None and trial.fidelity in costs:
+        if trial.state == "completed" and trial.elapsed_s and trial.fidelity in costs:
             seen.setdefault(trial.fidelity, []).append(trial.elapsed_s)
     known = {name: median(values) for name, values in seen.items()}
     dearest = max(costs, key=lambda name: costs[name])

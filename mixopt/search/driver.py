@@ -12,10 +12,11 @@ from mixopt.mixture import Mixture
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
-from mixopt.search.ledger import WAITING, new_trial, read_evidence, record
+from mixopt.search.ledger import WAITING, new_trial, read_evidence, read_history, record
 from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
-from mixopt.search.wishes import CANCEL, heed
+from mixopt.search.telling import handed_out
+from mixopt.search.wishes import ASK, CANCEL, heed, heed_waiting
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from proxies.checkpoint import remove
 from store import RunInTraining, Search, Store, Trial
@@ -68,6 +69,8 @@ class Driver:
             if self._recommendation() is not None:  # a trial that it rests on may be retracted meanwhile
                 break
         self._conclude()
+        for line in heed_waiting(self.store, self.search):
+            self._say(line)
         self.store.set_state(self.search.id, "finished")
         yield self._snapshot("finished", self._trials())
 
@@ -130,7 +133,7 @@ class Driver:
                 self.store.settle(self.search.id)
             trials = self._trials()
             self._submit(trials)  # what waits starts before anything new is thought about
-            room = self.workers.slots + 1 - sum(trial.state in WAITING for trial in trials)
+            room = self.workers.slots + 1 - sum(map(self._is_ours, trials))
             proposals = propose(trials, room) if room > 0 else []
             if proposals:
                 trials = self._add(proposals, trials)
@@ -145,12 +148,16 @@ class Driver:
             yield self._snapshot(phase_of(trials), trials)
 
     def _hear(self) -> None:
-        """Do what others ask for: to stop a trial, or the search.
+        """Do what others ask for: to stop a trial, or the search; to propose trials; to record what was told.
 
         Raises:
             SearchStopped: it was the search.
         """
         for message in self.store.messages(self.search.id):
+            if message.kind == ASK:
+                self._say(self.hand_out(int(message.payload["n"]), str(message.payload["asker"])))
+                self.store.mark_drained(message.id)
+                continue
             if message.kind != CANCEL:
                 self._say(heed(self.store, self.search, message))
                 continue
@@ -173,29 +180,53 @@ class Driver:
 
     def _explore(self, trials: list[Trial], room: int) -> list[Proposal]:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
-        if self._over:
+        if self._over or self.setting.config.trained_outside:
             return []
         if experts := self._experts(trials):
             return experts
+        kept, refusal = self._chosen(trials, room)
+        if refusal is not None:
+            self._over = True
+            self._say(f"the search ends after {len(trials) + len(kept)} trials{refusal}")
+        return kept
+
+    def _chosen(self, trials: Sequence[Trial], n: int) -> tuple[list[Proposal], str | None]:
+        """Return `n` trials that the strategy proposes and the budget pays, and why they are fewer, in words."""
         evidence = replace(self._evidence(trials), purse=self._purse(trials))
         seed = self.setting.config.seed * 1_000_003 + len(trials)
         kept: list[Proposal] = []
-        proposals = self.strategy.propose(evidence, n=room, seed=seed)
+        proposals = self.strategy.propose(evidence, n=n, seed=seed)
         for proposal in proposals:
             refusal = self._allowance(trials, kept).refusal(proposal.fidelity, self.setting.flops_of(proposal))
             if refusal:
-                self._over = True
-                self._say(f"the search ends after {len(trials) + len(kept)} trials: {refusal}")
-                break
+                return kept, f": {refusal}"
             kept.append(proposal)
-        if len(proposals) < room and not self._over:
-            self._over = True
-            least = self.setting.config.strategy.stop_below
-            self._say(
-                f"the search ends after {len(trials) + len(kept)} trials, before its budget: no other is expected to "
-                f"gain {least:g} bits per byte for what a trial at the top rung costs"
-            )
-        return kept
+        if len(proposals) == n:
+            return kept, None
+        least = self.setting.config.strategy.stop_below
+        return kept, (
+            f", before its budget: no other is expected to gain {least:g} bits per byte for what a trial at the top "
+            "rung costs"
+        )
+
+    def hand_out(self, n: int, asker: str) -> str:
+        """Propose `n` trials that `asker` trains and tells of, and say what came of it; heard twice, it is done once.
+
+        They are in training from then on; a mixture that was trained before is done at once and counts for none.
+        """
+        refusal: str | None = None
+        while (lacking := n - len(handed_out(self.store, self.search, asker))) > 0 and refusal is None:
+            trials = self._trials()
+            kept, refusal = self._chosen(trials, lacking)
+            for trial in self._add(kept, trials)[len(trials) :] if kept else []:
+                if trial.state == "queued":
+                    self.store.start(trial.id, worker=asker)
+        given = ", ".join(str(trial.number) for trial in handed_out(self.store, self.search, asker)) or "none"
+        return f"handed out, as somebody asked for {n} trials: {given}{refusal or ''}"
+
+    def _is_ours(self, trial: Trial) -> bool:
+        """Say whether this driver trains `trial`, or will: what else is in training was handed out."""
+        return trial.state == "queued" or trial.id in self._in_flight
 
     def _purse(self, trials: Sequence[Trial]) -> Purse:
         """Return what a strategy may spend; where time ends before the money does, what it buys at the top rung."""
@@ -315,6 +346,8 @@ class Driver:
 
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         errors = [trial.error for trial in trials if trial.error]
+        if not errors and self.setting.config.trained_outside:
+            return f"nothing was told yet to {self.search.name!r}; begin with: mixopt ask {self.search.name}"
         last = errors[-1].splitlines()[0] if errors else "no trial was run: the budget pays for none"
         failed = sum(trial.state in ("failed", "diverged") for trial in trials)
         return f"no trial succeeded and {failed} failed, the last one with: {last}; mend it and run again"
@@ -350,9 +383,14 @@ class Driver:
         found = self.store.recommendation(self.search.id)
         if found is None or found.payload["config_hash"] != self.setting.config.digest():
             return None
-        if found.undermined:
+        if found.undermined or (self.setting.config.trained_outside and self._told_since()):
             return None
         return dict(found.payload)
+
+    def _told_since(self) -> bool:
+        """Say whether anything was told since the last fit."""
+        fit = self.store.latest_fit(self.search.id)
+        return fit is None or tuple(fit.seen) != read_history(self._trials(), self.setting).seen
 
     def _allowance(self, trials: Sequence[Trial], kept: Sequence[Proposal] = ()) -> Allowance:
         """Return what may still be spent when `kept` are proposed as well."""
@@ -366,7 +404,7 @@ class Driver:
             else proof_seeds(self.setting, trials, top_s=top_s, slots=slots, left_flops=config.budget_flops)
         )
         proofs = proof_trials(self.setting, seeds=seeds, trials=trials) if seeds else 0
-        pending = [(t.fidelity, 1.0 - self._fractions.get(t.id, 0.0)) for t in trials if t.state in WAITING]
+        pending = [(t.fidelity, 1.0 - self._fractions.get(t.id, 0.0)) for t in trials if self._is_ours(t)]
         pending += [(proposal.fidelity, 1.0) for proposal in kept]
         charged = sum(trial.charged_flops for trial in trials) + sum(self.setting.flops_of(p) for p in kept)
         return Allowance(

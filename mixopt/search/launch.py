@@ -36,7 +36,7 @@ def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text
     """Return the search's text, prepared if it is not yet."""
     if config.simulated is not None:
         return simulated_text(config)
-    if config.command is not None:
+    if not config.has_own_text:
         return command_text(config)
     corpus = prepare_corpus(config, folders, report=report)
     _report_overlap(corpus, report)
@@ -70,7 +70,7 @@ def start_workers(config: SearchConfig, *, address: str | None = None) -> Worker
     if config.simulated is not None:
         return SimulatedWorkers(config)
     trainer: Trainer = run_job if config.command is None else CommandTrainer.of(config)
-    if config.workers.kind == "local":
+    if config.workers.kind in ("local", "outside"):  # outside there is nothing to start
         return LocalWorkers(trainer)
     return RayWorkers(
         trainer,

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mixopt.errors import SearchError
+from mixopt.search.telling import TELL, record_told
 from store import LeaseHeld, Message, Search, Store, StoreError
 
+ASK = "ask"  # {"n": how many trials, "asker": who trains them}; this needs what a driver knows
 CANCEL = "cancel"  # {"trial": the number of the trial to end, or None to stop the search}; only a driver can do this
 LEASE_S = 60.0  # for a wish that is done at once: one that has not ended by then is dead
 
@@ -40,9 +42,15 @@ def wish(store: Store, search: Search, kind: str, payload: Mapping[str, object])
         where = "" if lease is None else f" (process {lease.pid} on {lease.host})"
         return f"{search.name} is being driven{where}; left in its inbox, the driver will see to it"
     try:
+        heed_waiting(store, search)
         return _do(store, search, kind, payload)
     finally:
         store.release_lease(search.id, owner=owner)
+
+
+def heed_waiting(store: Store, search: Search) -> list[str]:
+    """Do what waits in the inbox and needs no driver, as the holder of the lease; return what came of it, in words."""
+    return [heed(store, search, each) for each in store.messages(search.id) if each.kind in WISHES]
 
 
 def heed(store: Store, search: Search, message: Message) -> str:
@@ -63,4 +71,5 @@ def _do(store: Store, search: Search, kind: str, payload: Mapping[str, Any]) -> 
 
 WISHES: Mapping[str, Callable[..., str]] = {
     "retract": retract,
+    TELL: record_told,
 }
