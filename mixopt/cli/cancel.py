@@ -21,20 +21,18 @@ def cancel(
     trial: Annotated[int | None, typer.Argument(metavar="[TRIAL]", help="Only the trial of this number.")] = None,
     store: StoreLocation = DEFAULT_STORE,
 ) -> None:
-    """Ask the process that runs SEARCH to stop, or to end one TRIAL uncharged; what has ended stays."""
+    """Stop the process that runs SEARCH, or end one TRIAL uncharged, also where none runs; what has ended stays."""
     from datetime import UTC, datetime
 
     from mixopt.search.report import find
-    from mixopt.search.wishes import CANCEL
+    from mixopt.search.wishes import CANCEL, wish
     from store import Store
 
     with Store(store) as ledger:
         found = find(ledger, search)
         lease = ledger.lease(found.id)
         if trial is None and (lease is None or lease.expires_at < datetime.now(UTC)):
-            fail(f"search {search!r} is not running, it is {found.state}; there is nothing to stop")
+            fail(f"nobody drives search {search!r}, which stands as {found.state}; there is nothing to stop")
         if trial is not None and ledger.trial(found.id, trial).state not in ("queued", "running"):
             fail(f"trial {trial} of {search!r} is {ledger.trial(found.id, trial).state} already; nothing to stop")
-        ledger.post(found.id, CANCEL, {"trial": trial})
-    what = f"search {search!r}" if trial is None else f"trial {trial} of {search!r}"
-    print(f"asked for {what} to stop")
+        print(wish(ledger, found, CANCEL, {"trial": trial}))

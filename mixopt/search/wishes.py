@@ -14,8 +14,16 @@ from mixopt.search.telling import TELL, record_told
 from store import LeaseHeld, Message, Search, Store, StoreError
 
 ASK = "ask"  # {"n": how many trials, "asker": who trains them}; this needs what a driver knows
-CANCEL = "cancel"  # {"trial": the number of the trial to end, or None to stop the search}; only a driver can do this
+CANCEL = "cancel"  # {"trial": the number of the trial to end, or None to stop the search}
 LEASE_S = 60.0  # for a wish that is done at once: one that has not ended by then is dead
+
+
+def cancel(store: Store, search: Search, *, trial: int | None) -> str:
+    """End a trial that nobody drives, uncharged; a search (None) has stopped already where this is asked."""
+    if trial is None:
+        return f"{search.name} is not being driven; there is nothing to stop"
+    store.fail(store.trial(search.id, trial).id, state="cancelled", error="somebody asked for it")
+    return f"cancelled: trial {trial}"
 
 
 def retract(store: Store, search: Search, *, trial: int, reason: str) -> str:
@@ -70,6 +78,7 @@ def _do(store: Store, search: Search, kind: str, payload: Mapping[str, Any]) -> 
 
 
 WISHES: Mapping[str, Callable[..., str]] = {
+    CANCEL: cancel,
     "retract": retract,
     TELL: record_told,
 }

@@ -16,6 +16,7 @@ from mixopt.errors import ConfigError, MixoptError, SearchError
 from mixopt.mixture import Mixture
 from mixopt.search.asking import ask, open_search, tell, told_of_table, told_of_text
 from mixopt.search.report import report
+from mixopt.search.wishes import CANCEL, wish
 from mixopt.text import Folders
 from store import Store, Trial
 from tests.mixopt.search.test_driver import SMALL, begin, changed, finish, trials
@@ -143,6 +144,17 @@ def test_a_failure_told_is_charged_and_seen_by_whatever_is_proposed_next(store: 
         ("diverged", "the loss became NaN"),
     ]
     assert list(ask(store, name)[0].seen) == [0, 1]
+
+
+def test_a_trial_that_nobody_will_train_is_taken_back_uncharged(store: Store, tmp_path: Path) -> None:
+    name = outside(store, tmp_path)
+    first, second = ask(store, name, n=2)
+    assert wish(store, store.searches()[0], CANCEL, {"trial": first.number}) == "cancelled: trial 0"
+    found = trials(store)
+    assert (found[0].state, found[0].charged_flops) == ("cancelled", 0.0)
+    assert found[1] == second
+    with pytest.raises(SearchError, match="it is cancelled"):
+        tell(store, name, [measured(first)])
 
 
 def test_no_more_is_handed_out_than_the_budget_pays_for(store: Store, tmp_path: Path) -> None:
