@@ -1,6 +1,6 @@
 import time
 
-from store import Search, Store
+from store import OUTSIDE, Search, Store
 from tests.store.store_cases import completed, new_search, new_trial
 
 
@@ -15,6 +15,19 @@ def test_resuming_keeps_finished_trials_and_puts_running_ones_back(store: Store,
     assert store.start(running.id, worker="w1").number == 1
     assert store.requeue(search.id)[0].attempts == 2
     assert store.requeue(search.id) == []
+
+
+def test_what_is_trained_outside_outlives_the_driver_until_it_is_told(store: Store, search: Search) -> None:
+    theirs, mine, again = store.add_trials(search.id, [new_trial(name) for name in "abc"])
+    store.start(theirs.id, worker=f"{OUTSIDE}somebody")
+    store.start(mine.id, worker="w0")
+    store.start(again.id, worker="w0")
+    store.requeue_trial(again.id, error="worker lost")
+    store.start(again.id, worker=f"{OUTSIDE}somebody")
+    assert [trial.number for trial in store.requeue(search.id)] == [1]
+    assert [trial.state for trial in store.trials(search.id)] == ["running", "queued", "running"]
+    store.complete(theirs.id, losses={"prose": 1.25}, curve=(), epochs={}, spent_flops=10.0, elapsed_s=0.0)
+    assert store.trial(search.id, 0).losses == {"prose": 1.25}
 
 
 def test_lost_work_is_wasted_and_not_charged(store: Store, search: Search) -> None:
