@@ -199,8 +199,11 @@ def _flagged(latest: Recommendation) -> Mapping[str, Any]:
 
 
 def _attempts(attempts: Sequence[Attempt]) -> pd.DataFrame:
-    rows = [(each.worker, each.state, each.started_at, _number(each.elapsed_s), each.error or "") for each in attempts]
-    return pd.DataFrame(rows, columns=["worker", "state", "started_at", "elapsed_s", "error"])
+    rows = [
+        (each.worker, each.node or "", each.state, each.started_at, _number(each.elapsed_s), each.error or "")
+        for each in attempts
+    ]
+    return pd.DataFrame(rows, columns=["worker", "node", "state", "started_at", "elapsed_s", "error"])
 
 
 def search_frames(search: Search, read: Read, payload: Mapping[str, Any] | None) -> SearchFrames:

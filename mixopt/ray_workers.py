@@ -115,7 +115,9 @@ class RayWorkers:
             return
         self._stop(generator)
         elapsed_s = time.monotonic() - running.since_s
-        yield Outcome(key=running.job.key, state="failed", elapsed_s=elapsed_s, error=too_long(running.job))
+        yield Outcome(
+            key=running.job.key, state="failed", elapsed_s=elapsed_s, error=too_long(running.job), node=running.node
+        )
 
     def _next(self, generator: ObjectRefGenerator) -> Iterator[Outcome | JobProgress]:
         running = self._running[generator]
@@ -126,7 +128,12 @@ class RayWorkers:
             return
         except ray.exceptions.RayError as error:  # the worker died, not the training
             self._forget(generator)
-            yield Outcome(key=running.job.key, state="lost", error=f"worker lost{running.where}: {_first_line(error)}")
+            yield Outcome(
+                key=running.job.key,
+                state="lost",
+                error=f"worker lost{running.where}: {_first_line(error)}",
+                node=running.node,
+            )
             return
         if isinstance(event, _Begun):
             running.node, running.since_s = event.node, time.monotonic()
@@ -137,7 +144,7 @@ class RayWorkers:
             self._forget(generator)
             if lost is not None:
                 event = Outcome(key=event.key, state="lost", error=f"worker lost: {lost}")
-            event = replace(event, details={**event.details, "node": running.node})
+            event = replace(event, node=running.node)
         yield event
 
     def _others(self, running: "_Running", address: str) -> list[ObjectRef[None]]:

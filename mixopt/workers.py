@@ -1,10 +1,11 @@
 """Where proxies are trained: what a worker receives and returns, and workers in this process."""
 
+import platform
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -63,7 +64,10 @@ class JobProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended; `lost` means that its worker died, so that the trial may be trained again."""
+    """How a job ended; `lost` means that its worker died, so that the trial may be trained again.
+
+    node: the machine that it ran on, None where nobody said.
+    """
 
     key: int
     state: Literal["completed", "failed", "diverged", "lost"]
@@ -76,6 +80,7 @@ class Outcome:
     elapsed_s: float = 0.0
     details: Mapping[str, object] = field(default_factory=dict)
     error: str | None = None
+    node: str | None = None
 
 
 Trainer = Callable[[Job, Callable[[JobProgress], None]], Outcome]  # reports on its way; never raises an Exception
@@ -194,7 +199,7 @@ class LocalWorkers:
         events: list[JobProgress] = []
         outcome = self._trainer(job, events.append)
         yield from events
-        yield outcome
+        yield replace(outcome, node=platform.node())
 
     def finished(self) -> list[Outcome]:
         """Return nothing: what ends here ends inside of `wait`."""

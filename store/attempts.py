@@ -61,13 +61,23 @@ def beat(session: Session, trial_id: int, *, spent_flops: float | None) -> None:
     )
 
 
-def complete(session: Session, trial_id: int, result: Result) -> Trial:
+def complete(session: Session, trial_id: int, result: Result, *, node: str | None) -> Trial:
     """Move a running trial to completed and record what its run measured, unless another trial was quicker."""
+    _place(session, trial_id, node)
     _finish(session, trial_id, result)
     return trials.read(session, TrialRow.id == trial_id)[0]
 
 
-def fail(session: Session, trial_id: int, *, state: str, error: str, spent_flops: float, elapsed_s: float) -> Trial:
+def fail(
+    session: Session,
+    trial_id: int,
+    *,
+    state: str,
+    error: str,
+    spent_flops: float,
+    elapsed_s: float,
+    node: str | None,
+) -> Trial:
     """Move a running trial to failed, diverged or cancelled; only a queued one may be cancelled before it starts."""
     one_of(state, FAILURES, what="the state of a trial that did not complete")
     not_negative(spent_flops, what="spent_flops")
@@ -78,6 +88,7 @@ def fail(session: Session, trial_id: int, *, state: str, error: str, spent_flops
         )
     else:
         _move(session, trial_id, old=("running",), new=state, finished_at=now(), error=error)
+    _place(session, trial_id, node)
     _close(session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s)
     return trials.read(session, TrialRow.id == trial_id)[0]
 
@@ -99,9 +110,10 @@ def requeue(session: Session, search_id: int) -> list[Trial]:
     return trials.read(session, TrialRow.id.in_(ids))
 
 
-def requeue_trial(session: Session, trial_id: int, *, error: str) -> Trial:
+def requeue_trial(session: Session, trial_id: int, *, error: str, node: str | None) -> Trial:
     """Put one running trial back whose worker was lost; its attempt is lost, with the time until now."""
     beat(session, trial_id, spent_flops=None)
+    _place(session, trial_id, node)
     _put_back(session, trial_id, error=error)
     return trials.read(session, TrialRow.id == trial_id)[0]
 
@@ -128,6 +140,13 @@ def _finish(session: Session, trial_id: int, result: Result) -> None:
     new = record(session, row.run_id, part=row.part, result=result)
     state = "completed" if new else "duplicate"
     _close(session, trial_id, state=state, error=None, spent_flops=result.spent_flops, elapsed_s=result.elapsed_s)
+
+
+def _place(session: Session, trial_id: int, node: str | None) -> None:
+    """Record on which node the running attempt at a trial is; None leaves what is known."""
+    if node is not None:
+        running = (AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
+        session.execute(update(AttemptRow).where(*running).values(node=node))
 
 
 def _put_back(session: Session, trial_id: int, *, error: str) -> None:

@@ -214,8 +214,9 @@ class Store:
         details: Mapping[str, object] | None = None,
         accuracies: Mapping[str, float] | None = None,
         items: Mapping[str, int] | None = None,
+        node: str | None = None,
     ) -> Trial:
-        """Complete a running trial with a `Result` of these: what was measured on its part, and what it took."""
+        """Complete a running trial, on `node` if that is known, with a `Result`: what was measured, what it took."""
         result = Result(
             losses=losses,
             curve=curve,
@@ -228,13 +229,22 @@ class Store:
             items=items or {},
         )
         with self._write() as session:
-            return attempts.complete(session, trial_id, result)
+            return attempts.complete(session, trial_id, result, node=node)
 
-    def fail(self, trial_id: int, *, state: str, error: str, spent_flops: float = 0.0, elapsed_s: float = 0.0) -> Trial:
+    def fail(
+        self,
+        trial_id: int,
+        *,
+        state: str,
+        error: str,
+        spent_flops: float = 0.0,
+        elapsed_s: float = 0.0,
+        node: str | None = None,
+    ) -> Trial:
         """Move a running trial to "failed", "diverged" or "cancelled" (a queued one too; this one is not charged)."""
         with self._write() as session:
             return attempts.fail(
-                session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s
+                session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s, node=node
             )
 
     def requeue(self, search_id: int) -> list[Trial]:
@@ -242,10 +252,10 @@ class Store:
         with self._write() as session:
             return attempts.requeue(session, search_id)
 
-    def requeue_trial(self, trial_id: int, *, error: str) -> Trial:
+    def requeue_trial(self, trial_id: int, *, error: str, node: str | None = None) -> Trial:
         """Put one running trial back whose worker was lost; its attempt stays as lost, and is not charged."""
         with self._write() as session:
-            return attempts.requeue_trial(session, trial_id, error=error)
+            return attempts.requeue_trial(session, trial_id, error=error, node=node)
 
     def retract(self, trial_id: int, *, reason: str) -> list[Trial]:
         """Take a finished trial back, and with it all that rest on the same run; return them as they read then."""

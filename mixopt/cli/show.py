@@ -14,6 +14,8 @@ Examples:
 
     mixopt show quickstart --trials
 
+    mixopt show quickstart --provenance
+
     mixopt show quickstart --json
 """
 
@@ -23,26 +25,33 @@ def show(
     search: SearchName,
     store: StoreLocation = DEFAULT_STORE,
     trials: Annotated[bool, typer.Option("--trials", help="List every trial too.")] = False,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="List its configurations and the drivers that ran it too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the search SEARCH: its state and cost, the recommended mixture, and how it did against its rivals."""
-    print_search(search, store=store, as_json=as_json, trials=trials)
+    print_search(search, store=store, as_json=as_json, trials=trials, provenance=provenance)
 
 
-def print_search(name: str, *, store: str, as_json: bool, trials: bool = False) -> None:
+def print_search(name: str, *, store: str, as_json: bool, trials: bool = False, provenance: bool = False) -> None:
     """Print the search called `name`, for people or for machines."""
-    from mixopt.cli.tables import search_tables, trials_table, wide_console
-    from mixopt.search.report import find, plain_trials, report
+    from mixopt.cli.tables import provenance_tables, search_tables, trials_table, wide_console
+    from mixopt.search.report import find, plain_provenance, plain_trials, report
     from store import Store
 
     with Store(store, read_only=True) as ledger:
         found = report(ledger, name)
         if as_json:
             rows = {"trials": plain_trials(ledger, find(ledger, name))} if trials else {}
-            print(json.dumps(found.plain() | rows, indent=2, allow_nan=False))
+            origin = plain_provenance(ledger, find(ledger, name)) if provenance else {}
+            print(json.dumps(found.plain() | rows | origin, indent=2, allow_nan=False))
             return
         console = wide_console()
         for block in search_tables(found):
             console.print(block)
+        if provenance:
+            for block in provenance_tables(plain_provenance(ledger, find(ledger, name))):
+                console.print(block)
         if trials:
             console.print(trials_table(plain_trials(ledger, find(ledger, name))))

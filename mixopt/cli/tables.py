@@ -62,6 +62,24 @@ def asked_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def provenance_tables(plain: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[RenderableType]:
+    """Yield the configurations that a search has had, and the drivers that ran it."""
+    revisions = Table("revision", "since", "file", "note", title="Configurations", title_justify="left")
+    for row in plain["revisions"]:
+        revisions.add_row(str(row["number"]), _minute(row["created_at"]), row["config_hash"][:12], row["note"])
+    yield revisions
+    sessions = Table("since", "host", "workers", "code", "packages", title="Drivers", title_justify="left")
+    for row in plain["sessions"]:
+        packages = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
+        workers = f"{row['workers']['slots']} {row['workers']['kind']}"
+        sessions.add_row(_minute(row["started_at"]), row["host"], workers, (row["git"] or "-")[:12], packages)
+    yield sessions
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
 def _rungs(report: SearchReport) -> Table:
     table = Table(title="Search", title_justify="left")
     for heading, justify in (

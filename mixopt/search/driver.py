@@ -333,7 +333,7 @@ class Driver:
         del self._in_flight[event.key]
         self._fractions.pop(event.key, None)
         if event.state == "lost" and self.store.trial(self.search.id, trial.number).attempts < MAX_ATTEMPTS:
-            self.store.requeue_trial(trial.id, error=event.error or "worker lost")
+            self.store.requeue_trial(trial.id, error=event.error or "worker lost", node=event.node)
             self._say(f"{self._title(trial)}: {event.error}; it starts again")
             return
         record(self.store, trial, event, gold=job.gold)

@@ -86,6 +86,7 @@ def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) ->
             elapsed_s=outcome.elapsed_s,
             artifacts=_artifacts(Path(gold)) if gold else [],
             details=outcome.details,
+            node=outcome.node,
         )
         return
     store.fail(
@@ -94,6 +95,7 @@ def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) ->
         error=outcome.error or "no reason given",
         spent_flops=outcome.spent_flops,
         elapsed_s=outcome.elapsed_s,
+        node=outcome.node,
     )
 
 

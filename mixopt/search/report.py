@@ -153,6 +153,24 @@ def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
     ]
 
 
+def plain_provenance(store: Store, search: Search) -> dict[str, list[dict[str, Any]]]:
+    """Return the configurations that `search` has had and the drivers that ran it, oldest first, as JSON holds them."""
+    return {
+        "revisions": [
+            {
+                "number": each.number,
+                "created_at": each.created_at.isoformat(),
+                "config_hash": each.config_hash,
+                "note": each.note,
+            }
+            for each in store.revisions(search.id)
+        ],
+        "sessions": [
+            {"started_at": each.started_at.isoformat(), **each.provenance} for each in store.sessions(search.id)
+        ],
+    }
+
+
 def domain_names(search: Search) -> tuple[str, ...]:
     """Return the domains of `search` in its file's order."""
     domains = search.config["domains"]

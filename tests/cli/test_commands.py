@@ -1,7 +1,9 @@
 """The commands in this process: what they print, and how they refuse."""
 
 import json
+import socket
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,14 @@ def test_a_simulated_search_runs_lists_shows_and_exports(
     found = json.loads(capsys.readouterr().out)["recommendation"]
     assert found["insight"]["target"]["predicted"]["sd"] > found["predicted"]["sd"] > 0.0
     assert found["insight"]["target"]["doubts"]
+    assert call("show", "simulated", "--provenance", "--store", store, monkeypatch=monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert "created" in shown
+    assert socket.gethostname() in shown
+    assert call("show", "simulated", "--provenance", "--json", "--store", store, monkeypatch=monkeypatch) == 0
+    origin = json.loads(capsys.readouterr().out)
+    assert [row["number"] for row in origin["revisions"]] == [0]
+    assert [row["packages"]["torch"] for row in origin["sessions"]] == [version("torch")]
     assert call("show", "simulatd", "--store", store, monkeypatch=monkeypatch) == 1
     assert "simulated" in capsys.readouterr().err
     assert call("export", "simulated", "--store", store, "--json", monkeypatch=monkeypatch) == 0

@@ -153,6 +153,17 @@ def test_columns_say_what_trials_say(store: Store, search: Search) -> None:
     assert store.last_completed(search.id, fidelity="small", count=2) == found[:1]
 
 
+def test_every_attempt_knows_its_node(store: Store, search: Search) -> None:
+    first, second = store.add_trials(search.id, [new_trial("a"), new_trial("b")])
+    store.start(first.id, worker="w0", node="n0")
+    store.requeue_trial(first.id, error="worker lost", node="n1")
+    store.start(first.id, worker="w0")
+    store.fail(first.id, state="failed", error="out of memory", node="n2")
+    store.start(second.id, worker="w0")
+    store.complete(second.id, losses={"a": 1.0}, curve=[], epochs={}, spent_flops=0.0, elapsed_s=0.0, node="n3")
+    assert [[a.node for a in store.attempts(trial.id)] for trial in (first, second)] == [["n1", "n2"], ["n3"]]
+
+
 def test_tallies_count_every_trial_once(store: Store, search: Search) -> None:
     trials = store.add_trials(search.id, [new_trial(name) for name in "abcd"])
     completed(store, trials[0])
