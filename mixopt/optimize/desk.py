@@ -15,7 +15,7 @@ from mixopt.evidence import Evidence, Prediction, Proposal
 from mixopt.mixture import Mixture
 from mixopt.optimize import candidates
 from mixopt.optimize.acquisition import ACQUISITIONS, UNITS, Belief, knowledge_gradient
-from mixopt.optimize.agreement import Heard
+from mixopt.optimize.agreement import LEAST_JUDGED, Heard
 from mixopt.optimize.design import opening, reference
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.guarding import chances, standing
@@ -29,7 +29,8 @@ DRAWN = 96  # candidates from the whole space
 NEAR = 64  # of those around each good mixture
 HOPES = (-1.0, -2.0)  # standard deviations: mixtures that may be that much better than expected are candidates
 INCUMBENT = 0  # the place of the model's best mixture among the candidates
-FEW_TOPS = 4  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
+FEW_TOPS = LEAST_JUDGED  # mixtures at the top rung below which nobody knows whether the cheap ones agree with it
+CHECKS = 0.4  # of the money at most goes to the first mixtures at the top rung
 ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
 TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
 WEIGHED = 64  # candidates of the least means, by which what is left is split over the rungs
@@ -91,7 +92,7 @@ class Desk:
     def next(self) -> Proposal | None:
         """Return the most valuable trial, and count it as done; None where the rest is not worth its cost."""
         top, ladder = len(self.problem.ladder) - 1, self.problem.ladder
-        if top and self.money is None and self._wants_incumbent():
+        if top and (self.money is None or self._affords_checks()) and self._wants_incumbent():
             return self._take(INCUMBENT, top, "the model's best mixture, at the top rung")
         gain, last = ACQUISITIONS[self.problem.acquisition], self._is_last_part()
         rungs = [top] if last else self._allowed()
@@ -158,6 +159,11 @@ class Desk:
         """Whether the top rung has few mixtures yet, and none like the incumbent."""
         tops = {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
         return len(tops) < FEW_TOPS and all(m.distance(self.mixtures[INCUMBENT]) > ALIKE for m in tops)
+
+    def _affords_checks(self) -> bool:
+        """Whether the first mixtures at the top rung, by which the cheap ones are judged, cost little of the money."""
+        purse = self.evidence.purse
+        return purse is not None and FEW_TOPS * self.problem.ladder.top.cost_flops <= CHECKS * purse.total_flops
 
     def _informative(self) -> list[int]:
         """Return the rungs that may be paid for."""
