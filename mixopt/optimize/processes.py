@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 EXPONENT = 0.35  # this and the priors by cross-validation on training rows of the RegMix tables
-ROWS = 96  # from which theta is fitted; the posterior takes all
+ROWS = (96, 192)  # at least and at most, theta is fitted to half of the rows; the posterior takes all
 STEPS = 30
 MANY = 96  # rows, from which theta hardly remembers a single one: folds take that of all
 FOLD_STEPS = 15  # for a fold of fewer
@@ -34,7 +34,7 @@ def fit(
     from the fit of all rows and stops early remembers those held out.
     """
     points = weights**EXPONENT
-    few = np.random.default_rng(0).permutation(len(points))[:ROWS]
+    few = np.random.default_rng(0).permutation(len(points))[: int(np.clip(len(points) // 2, *ROWS))]
     theta = np.zeros((len(y), points.shape[1] + 2))
     solved = np.zeros_like(y)
     widths = np.zeros(len(y))

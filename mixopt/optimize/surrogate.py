@@ -23,7 +23,7 @@ from mixopt.optimize.item_counts import with_items
 from mixopt.optimize.laws import LAWS
 from mixopt.optimize.members import LENGTHS, MEMBERS, Entry, Features, Fitted, matern
 from mixopt.optimize.scale_law import handed_up
-from mixopt.optimize.stack import combined, folds, stack_weights
+from mixopt.optimize.stack import combined, folds, leant, stack_weights
 from mixopt.problem import Problem
 
 Array = NDArray[np.float64]
@@ -205,14 +205,22 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
     held_out = held_out[..., :n]
+    tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
     shares = stack_weights(held_out, y[:, :n], precision[:, :n], _importance(below))
+    _, errors = _unseen(shares, held_out, linked[:n], scale)
+    shares = leant(
+        shares,
+        held_out,
+        lambda stacked: expected(
+            below.objective, below.encoding.sets, stacked * scale.linked_width + scale.center, errors
+        ),
+        values,
+        1.0 / tail,
+    )
+    unseen, errors = _unseen(shares, held_out, linked[:n], scale)
     at_rows = np.stack([member(features)[:, :n] for member in fitted])
     losses = combined(shares, at_rows) * scale.linked_width + scale.center
-    unseen = combined(shares, held_out) * scale.linked_width + scale.center
-    linked_rmse = _rmse(unseen - linked[:n], scale.linked_width)
-    errors = joint_errors(unseen - linked[:n], linked_rmse)
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
-    tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
     known = _known_noise(table, below) + (GUESSED_NOISE * scale.objective_width) ** 2
     noise = _noise_sd(values, table.groups, known) if table.noise_sd is None else table.noise_sd
     amplitude, length, slope = _residual(table, missed, tail, noise, scale, below)
@@ -352,6 +360,13 @@ def _fit_members(
 
 def _of_rows(member: Fitted, chosen: slice) -> OfRows:
     return lambda at: member.predict(at, chosen)
+
+
+def _unseen(shares: Array, held_out: Array, linked: Array, scale: Scale) -> tuple[Array, Array]:
+    """Return what the stack predicts of rows held out, `n x m`, and the covariance of its errors, `m x m`."""
+    unseen = combined(shares, held_out) * scale.linked_width + scale.center
+    missed = unseen - linked
+    return unseen, joint_errors(missed, _rmse(missed, scale.linked_width))
 
 
 def _importance(below: Surrogate) -> Array:

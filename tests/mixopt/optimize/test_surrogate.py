@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from mixopt.objective import Objective
 from mixopt.optimize import surrogate
 from mixopt.optimize.encoding import Encoding, groups
 from mixopt.optimize.members import MEMBERS, matern
-from mixopt.optimize.stack import folds, stack_weights
+from mixopt.optimize.stack import best_of, folds, leant, score, stack_weights
 
 Bench = Callable[..., Any]
 
@@ -175,6 +176,37 @@ def test_stacking_trusts_the_member_that_is_right() -> None:
     shares = stack_weights(predictions, y, np.ones_like(y), np.full(2, 0.5))
     assert shares.sum(0) == pytest.approx(np.ones(2))
     assert shares[0].min() > 0.8
+
+
+@pytest.mark.parametrize(("n", "count"), [(7, 2), (7, 3), (8, 8), (9, 1)])
+def test_the_best_of_a_random_subset_has_each_rank_as_often_as_counting_says(n: int, count: int) -> None:
+    subsets = list(combinations(range(n), count))
+    counted = np.bincount([min(subset) for subset in subsets], minlength=n) / len(subsets)
+    assert best_of(n, count) == pytest.approx(counted)
+
+
+def test_the_score_is_what_it_says_of_three_simple_predictions() -> None:
+    values = np.arange(16.0)
+    counts = np.ones(16)
+    assert score(values, values, counts) == 0.0
+    assert score(values + 0.5, values, counts) == pytest.approx(0.5)
+    assert score(values - 0.5, values, counts) == pytest.approx(1.0)  # as much error, and optimism beside it
+    # The wrong way round: of two rows, a third of n + 1 apart on average, the worse one is taken.
+    assert score(15.0 - values, values, counts) == pytest.approx(
+        np.sqrt(((15.0 - 2.0 * values) ** 2).mean()) + 2 * 17.0 / 3.0 + best_of(16, 2) @ (15.0 - 2.0 * values)
+    )
+
+
+def test_of_members_as_exact_the_stack_leans_to_the_one_that_picks_without_optimism() -> None:
+    values = np.sort(np.random.default_rng(0).normal(size=64))
+    off = np.linspace(0.4, -0.2, 64)
+    members = np.stack([values + off, values - off])[:, None, :]  # the second promises too much of the best rows
+    start = np.full((2, 1), 0.5)
+    found = leant(start, members, lambda stacked: stacked[:, 0], values, np.ones(64))
+    assert found.sum() == pytest.approx(1.0)
+    assert found[0, 0] == pytest.approx(0.5, abs=0.05)  # they cancel, and nothing is better than that
+    worse = np.stack([values + 0.0 * off, values - off])[:, None, :]
+    assert leant(start, worse, lambda stacked: stacked[:, 0], values, np.ones(64))[0, 0] > 0.6
 
 
 def test_the_kernel_is_the_published_one() -> None:
