@@ -170,4 +170,4 @@ def test_a_purse_is_split_cheap_trials_first_and_the_top_last(bench: Bench) -> N
         for left in (45.0, 9.5)
     )
     assert [p.fidelity for p in rich] == ["small", "small"]
-    assert [p.fidelity for p in poor] == ["large", "large"]
+    assert poor[-1].fidelity == "large"
