@@ -477,6 +477,6 @@ def _jitter(rung: RungFit) -> float:
 
 def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:
     """Return that `distinct` mixtures were too few for any law, where none is among the members `names`."""
-    if any(law in names for law in LAWS):
+    if any(law in name for name in names for law in LAWS):  # "drifted power" is a law, too
         return None
     return f"rung {name!r} has {distinct} different mixtures, too few for a mixing law: modelled by {', '.join(names)}"

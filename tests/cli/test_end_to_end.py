@@ -117,7 +117,9 @@ def test_who_stops_a_search_finds_all_in_the_store_at_once_and_is_told_how_to_go
 ) -> None:
     config = write_search(tmp_path, workers=workers)
     command = [sys.executable, "-m", "mixopt", "run", str(config)]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored would be inherited
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, ours)
     wait_for(tmp_path / "mixopt.db", 2, process)
     os.kill(process.pid, number)
     deadline = time.monotonic() + 3.0
