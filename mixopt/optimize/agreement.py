@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from mixopt.evidence import Evidence
 from mixopt.optimize import surrogate
 from mixopt.optimize.encoding import SAME_WEIGHT, Array
+from mixopt.optimize.held_out import held_out
 from mixopt.optimize.surrogate import RungFit, Surrogate
 from mixopt.problem import Problem
 
@@ -88,15 +89,12 @@ def agreements(model: Surrogate, problem: Problem) -> tuple[Agreement, ...]:
 
 def shows_nothing(model: Surrogate, rung: RungFit) -> bool:
     """Return whether not even the rung's own mixtures are predicted by the others there: all that it shows is noise."""
-    if rung.table.distinct < LEAST_SHOWN:
+    known = held_out(model, rung)
+    count = len(known.measured)
+    if count < LEAST_SHOWN:
         return False
-    values = model.objective.of_array(rung.table.losses, model.encoding.sets)
-    pairs = np.stack([values, values - rung.out_of_fold], axis=1)
-    each = [pairs[rung.table.groups == group].mean(0) for group in np.unique(rung.table.groups)]
-    known = np.array([pair for pair in each if np.isfinite(pair).all()]).reshape(-1, 2)
-    if len(known) < LEAST_SHOWN:
-        return False
-    return _upper(float(np.nan_to_num(spearman(known))), len(known)) < MISLEADS
+    rho = spearman(np.stack([known.measured, known.predicted], axis=1))
+    return _upper(float(np.nan_to_num(rho)), count) < MISLEADS
 
 
 def _paired(model: Surrogate, cheap: RungFit, top: RungFit, predicted: Array) -> tuple[Array, int]:

@@ -155,6 +155,12 @@ class Desk:
         """Mixture and rung of every trial, whatever became of it, this call's included."""
         return [*tried(self.evidence.history), *self.proposed]
 
+    @property
+    def _left_flops(self) -> float | None:
+        """What is left in the purse once this call's proposals are paid; None: nobody counts the money."""
+        purse, ladder = self.evidence.purse, self.problem.ladder
+        return None if purse is None else purse.left_flops - sum(ladder[name].cost_flops for _, name in self.proposed)
+
     def _wants_incumbent(self) -> bool:
         """Whether the top rung has few mixtures yet, and none like the incumbent."""
         tops = {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
@@ -179,9 +185,8 @@ class Desk:
 
     def _split(self, rng: np.random.Generator) -> list[float] | None:
         """Return what is to be spent at every rung below the top, by the best split of what is left; None: unknown."""
-        purse, ladder = self.evidence.purse, self.problem.ladder
-        left = 0.0 if purse is None else purse.left_flops - sum(ladder[name].cost_flops for _, name in self.proposed)
-        if left < ladder.cheapest.cost_flops or len(ladder) == 1:
+        ladder, left = self.problem.ladder, self._left_flops
+        if left is None or left < ladder.cheapest.cost_flops or len(ladder) == 1:
             return None
         few = np.argsort(self.belief.top_mean, kind="stable")[:WEIGHED]
         rungs = [*(rung for rung in self._informative() if rung < len(ladder) - 1), len(ladder) - 1]
@@ -198,11 +203,10 @@ class Desk:
 
     def _is_last_part(self) -> bool:
         """Return whether what is left, this call's proposals paid, is the last part."""
-        purse, ladder = self.evidence.purse, self.problem.ladder
-        if purse is None:
+        purse, left = self.evidence.purse, self._left_flops
+        if purse is None or left is None:
             return False
-        left = purse.left_flops - sum(ladder[fidelity].cost_flops for _, fidelity in self.proposed)
-        return left <= max(LAST_PART * purse.total_flops, ladder.top.cost_flops)
+        return left <= max(LAST_PART * purse.total_flops, self.problem.ladder.top.cost_flops)
 
     def _neighbours(self) -> Array:
         """Return 1 for the incumbent and what lies near it, 0 for the rest, `B`."""

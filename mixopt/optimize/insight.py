@@ -16,7 +16,7 @@ from mixopt.mixture import Mixture
 from mixopt.optimize import candidates
 from mixopt.optimize.acquisition import Belief, knowledge_gradient, least_values
 from mixopt.optimize.agreement import Heard
-from mixopt.optimize.encoding import Array
+from mixopt.optimize.encoding import SAME_WEIGHT, Array
 from mixopt.optimize.extrapolation import doubts
 from mixopt.optimize.guarding import standing
 from mixopt.optimize.surrogate import Surrogate
@@ -160,8 +160,8 @@ def ranges(model: Surrogate, problem: Problem, pick: Array, noise_sd: float) -> 
         moved = [_more(pick, i, sign * step) for step in STEPS for sign in (-1.0, 1.0)]
         ends = [_more(pick, i, -float(pick[i])), pick]
         lines = np.vstack([pick[None], candidates.feasible(problem.space, np.array([*moved, *ends]))])
-        as_good = _as_good(_belief(model, problem, lines), noise_sd) & _kept(model, problem, lines)
-        weights, good = lines[:, i], as_good
+        good = _as_good(_belief(model, problem, lines), noise_sd) & _kept(model, problem, lines)
+        weights = lines[:, i]
         worse = np.append(weights[~good], [-1.0, 2.0])  # a range ends at the first mixture that is not as good
         low, high = worse[worse < pick[i]].max(initial=-1.0), worse[worse > pick[i]].min(initial=2.0)
         kept = weights[good & (weights > low) & (weights < high)]
@@ -206,16 +206,26 @@ def _next_trial(
 def _at_target(model: Surrogate, problem: Problem, pick: Array) -> AtTarget | None:
     if problem.ladder.target is None:
         return None
-    natural = problem.natural.array(problem.space.names)
-    belief = Belief.at_target(model, problem, model.encoding.inputs(np.array([pick, natural])))
-    means, deviations, spread = belief.top_mean, belief.sd(len(belief.mean) - 1), _contrasts(belief)[1]
-    same = bool(np.abs(pick - natural).max() < 1e-9)
-    return AtTarget(
-        predicted=Prediction(mean=float(means[0]), sd=float(deviations[0])),
-        natural=Prediction(mean=float(means[1]), sd=float(deviations[1])),
-        beats_natural=0.5 if same else float(ndtr((means[1] - means[0]) / max(float(spread), 1e-9))),
-        doubts=doubts(model, problem),
+    rows = np.array([pick, problem.natural.array(problem.space.names)])
+    predicted, natural, beats_natural = compared(
+        Belief.at_target(model, problem, model.encoding.inputs(rows)), same=alike(*rows)
     )
+    return AtTarget(predicted=predicted, natural=natural, beats_natural=beats_natural, doubts=doubts(model, problem))
+
+
+def compared(belief: Belief, *, same: bool) -> tuple[Prediction, Prediction, float]:
+    """Return the two mixtures of `belief` at its last place, and the probability that the first is the better one.
+
+    same: whether they are one mixture, which is as likely better as worse than itself.
+    """
+    means, deviations, spread = belief.top_mean, belief.sd(len(belief.mean) - 1), _contrasts(belief)[1]
+    first, second = (Prediction(mean=float(m), sd=float(sd)) for m, sd in zip(means, deviations, strict=True))
+    return first, second, 0.5 if same else float(ndtr((means[1] - means[0]) / max(float(spread), 1e-9)))
+
+
+def alike(a: Array, b: Array) -> bool:
+    """Return whether two mixtures (`d` each) are one."""
+    return bool(np.abs(a - b).max() < SAME_WEIGHT)
 
 
 def _belief(model: Surrogate, problem: Problem, rows: Array) -> Belief:

@@ -68,7 +68,7 @@ class Entry:
     """A member, the numbers of different mixtures that it is trusted with, and what it needs of the rung below.
 
     least_above, most_above: those numbers where the rung below hands up a law, None as elsewhere. inherits: that law.
-    passes: whether it is for rungs whose epochs are known, or unknown; None for both.
+    passes: whether it is for rungs whose epochs are known, or unknown; None for both. law: whether it is a mixing law.
     """
 
     member: Member
@@ -78,6 +78,7 @@ class Entry:
     least_above: int | None = None
     most_above: float | None = None
     inherits: str | None = None
+    law: bool = False
     passes: bool | None = None
 
 
@@ -264,15 +265,15 @@ MEMBERS: Mapping[str, Entry] = {
     "ridge": Entry(member=ridge, least=5, most=64, most_above=0),
     "gaussian": Entry(member=gaussian, least=5, most=32, most_above=128),
     "anisotropic": Entry(member=anisotropic, least=12, least_above=ABOVE),
-    "power": Entry(member=_law(LAWS["power"]), least=8, least_above=ABOVE),
-    "additive": Entry(member=_law(LAWS["additive"]), least=8, least_above=ABOVE, passes=False),
-    "epochs": Entry(member=_epochs, least=8, least_above=ABOVE, passes=True),
-    "drifted power": Entry(member=_drifted("power"), least=3, inherits="power"),
-    "drifted epochs": Entry(member=_drifted("epochs"), least=3, inherits="epochs", passes=True),
+    "power": Entry(member=_law(LAWS["power"]), least=8, least_above=ABOVE, law=True),
+    "additive": Entry(member=_law(LAWS["additive"]), least=8, least_above=ABOVE, passes=False, law=True),
+    "epochs": Entry(member=_epochs, least=8, least_above=ABOVE, passes=True, law=True),
+    "drifted power": Entry(member=_drifted("power"), least=3, inherits="power", law=True),
+    "drifted epochs": Entry(member=_drifted("epochs"), least=3, inherits="epochs", passes=True, law=True),
     "power and covariate": Entry(
-        member=_law_and_covariate(LAWS["power"]), least=8, least_above=ABOVE, needs_covariate=True
+        member=_law_and_covariate(LAWS["power"]), least=8, least_above=ABOVE, needs_covariate=True, law=True
     ),
     "additive and covariate": Entry(
-        member=_law_and_covariate(LAWS["additive"]), least=8, least_above=ABOVE, needs_covariate=True
+        member=_law_and_covariate(LAWS["additive"]), least=8, least_above=ABOVE, needs_covariate=True, law=True
     ),
 }

@@ -6,7 +6,8 @@ Shapes: k mixtures, S strengths.
 import numpy as np
 
 from mixopt.optimize.encoding import Array
-from mixopt.optimize.surrogate import RungFit, Surrogate
+from mixopt.optimize.held_out import held_out
+from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
 
 STRENGTHS = (0.0, 0.02, 0.05, 0.1, 0.2)  # spreads of the objective for a nat of divergence from the natural mixture
@@ -32,7 +33,9 @@ def strength(model: Surrogate, problem: Problem) -> float:
     rung = next((rung for rung in reversed(model.rungs) if rung.table.distinct >= LEAST_MIXTURES), None)
     if rung is None:
         return 0.0
-    regrets = picked(*_held_out(model, rung, problem), width=rung.scale.objective_width, seed=problem.seed)
+    known = held_out(model, rung)
+    nats = divergence(known.weights, problem.natural.array(problem.space.names))
+    regrets = picked(known.measured, known.predicted, nats, width=rung.scale.objective_width, seed=problem.seed)
     enough = regrets <= regrets.min() + VISIBLE * rung.noise_sd
     return STRENGTHS[int(enough.argmax())] * rung.scale.objective_width
 
@@ -47,14 +50,3 @@ def picked(values: Array, predicted: Array, nats: Array, *, width: float, seed: 
         regrets += values[half][scores[:, half].argmin(1)] - values[half].min()
     mean: Array = regrets / PICKS
     return mean
-
-
-def _held_out(model: Surrogate, rung: RungFit, problem: Problem) -> tuple[Array, Array, Array]:
-    """Return of every mixture of the rung its objective, what is predicted without it, and its divergence, `k` each."""
-    values = model.objective.of_array(rung.table.losses, model.encoding.sets)
-    groups = rung.table.groups
-    kept = [np.flatnonzero(groups == g) for g in np.unique(groups) if np.isfinite(rung.out_of_fold[groups == g]).all()]
-    weights = np.array([rung.table.inputs.weights[rows[0]] for rows in kept]).reshape(-1, problem.space.d)
-    measured = np.array([values[rows].mean() for rows in kept])
-    unseen = np.array([(values - rung.out_of_fold)[rows].mean() for rows in kept])
-    return measured, unseen, divergence(weights, problem.natural.array(problem.space.names))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from mixopt.evidence import Evidence, Prediction
 from mixopt.mixture import Mixture
@@ -14,7 +13,7 @@ from mixopt.optimize.agreement import Agreement, listen, spearman
 from mixopt.optimize.design import reference
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.guarding import penalised, standing
-from mixopt.optimize.insight import Insight, insight
+from mixopt.optimize.insight import Insight, alike, compared, insight
 from mixopt.optimize.local_choice import Measured, settled
 from mixopt.optimize.pull import divergence, strength
 from mixopt.optimize.surrogate import RungFit, Surrogate
@@ -81,15 +80,12 @@ def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
     towards_natural = strength(model, problem)
     pick = choose(model, evidence, problem, np.array([allowed]), pull=towards_natural)
     belief = Belief.of(model, problem, model.encoding.inputs(np.array([pick, natural])))
-    means, deviations = belief.top_mean, belief.sd(len(belief.mean) - 1)
-    contrast = np.array([1.0, -1.0])
-    spread = float(np.sqrt(max(contrast @ belief.top_covariance @ contrast, 1e-18)))
-    same = bool(np.abs(pick - natural).max() < 1e-9)
+    predicted, of_natural, beats_natural = compared(belief, same=alike(pick, natural))
     return Recommendation(
         mixture=Mixture.from_array(problem.space.names, pick),
-        predicted=Prediction(mean=float(means[0]), sd=float(deviations[0])),
-        natural=Prediction(mean=float(means[1]), sd=float(deviations[1])),
-        beats_natural=0.5 if same else float(ndtr((means[1] - means[0]) / spread)),
+        predicted=predicted,
+        natural=of_natural,
+        beats_natural=beats_natural,
         agreement=heard.agreement,
         pull=towards_natural,
         insight=insight(heard, problem, pick),
@@ -120,7 +116,7 @@ def choose(
 ) -> Array:
     """Return the weights (`d`) of the space with the least cautious mean, and little risk.
 
-    At the top rung; where there is a target, on the way to it (`Place.to_compare`). Of the doubt, what mixtures do not
+    At the top rung; where there is a target, on the way to it (`Belief.to_compare`). Of the doubt, what mixtures do not
     share counts: the way is as doubtful for all of them. pull: what a nat of divergence from the natural mixture
     counts, in bits per byte.
     """

@@ -20,7 +20,6 @@ from mixopt.optimize.calibration import Errors, learn, reached
 from mixopt.optimize.composition import expected, joint_errors
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.item_counts import with_items
-from mixopt.optimize.laws import LAWS
 from mixopt.optimize.members import LENGTHS, MEMBERS, Entry, Features, Fitted, matern
 from mixopt.optimize.scale_law import handed_up
 from mixopt.optimize.stack import combined, folds, leant, stack_weights
@@ -477,6 +476,6 @@ def _jitter(rung: RungFit) -> float:
 
 def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:
     """Return that `distinct` mixtures were too few for any law, where none is among the members `names`."""
-    if any(law in name for name in names for law in LAWS):  # "drifted power" is a law, too
+    if any(MEMBERS[member].law for member in names):
         return None
     return f"rung {name!r} has {distinct} different mixtures, too few for a mixing law: modelled by {', '.join(names)}"

@@ -8,7 +8,7 @@ import torch
 from proxies import checkpoint as checkpoints
 from proxies.checkpoint import FILE, Checkpoint
 from proxies.config import ProxyConfig
-from proxies.corpus import Corpus, CorpusConfig, prepare
+from proxies.corpus import Corpus
 from proxies.errors import ProxyError
 from proxies.train import train
 from proxies.training import Progress, Training
@@ -25,19 +25,6 @@ TOKENS = 128 * 50  # 50 steps, a point of the curve every other one
 
 class Torn(BaseException):
     """What ends the process."""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    folder = tmp_path_factory.mktemp("text")
-    for number in range(30):
-        (folder / f"{number}.txt").write_text(" ".join(f"{number * i % 97} and {i}" for i in range(80)))
-    plain = {
-        "tokenizer": {"kind": "bytes"},
-        "domains": [{"name": "a", "source": {"kind": "files", "paths": f"{folder}/*.txt"}, "held_out": 0.2}],
-        "evaluation": [{"name": "a", "domain": "a", "excerpt_tokens": 32, "max_bytes": 1024}],
-    }
-    return prepare(CorpusConfig.from_plain(plain), tmp_path_factory.mktemp("corpora"))
 
 
 def run(corpus: Corpus, kind: str, *, folder: str | None, tear_at: int | None = None) -> Training:

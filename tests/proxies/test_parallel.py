@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from proxies.config import ProxyConfig
-from proxies.corpus import Corpus, CorpusConfig, prepare
+from proxies.corpus import Corpus
 from proxies.errors import ProxyError
 from proxies.parallel import Group, Ranks, open_port
 from proxies.train import train
@@ -41,19 +41,6 @@ for plain, address in calls:
     train(ProxyConfig.from_plain(plain), open_corpus(Path(folder)), [(1.0, {"a": 1.0})], tokens=128 * 30, seed=1,
           ranks=Ranks(rank=1, count=2, address=address))
 """
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    folder = tmp_path_factory.mktemp("text")
-    for number in range(30):
-        (folder / f"{number}.txt").write_text(" ".join(f"{number * i % 97} and {i}" for i in range(80)))
-    plain = {
-        "tokenizer": {"kind": "bytes"},
-        "domains": [{"name": "a", "source": {"kind": "files", "paths": f"{folder}/*.txt"}, "held_out": 0.2}],
-        "evaluation": [{"name": "a", "domain": "a", "excerpt_tokens": 32, "max_bytes": 1024}],
-    }
-    return prepare(CorpusConfig.from_plain(plain), tmp_path_factory.mktemp("corpora"))
 
 
 def run(corpus: Corpus, kind: str, ranks: Ranks | None = None) -> Training:
