@@ -88,13 +88,14 @@ def test_turned_queries_and_keys_know_only_their_distance() -> None:
     assert torch.allclose(turn(turn(q, cos, sin), cos, -sin), q, atol=1e-6)
 
 
-def test_masked_products_are_the_attention_of_torch_forward_and_backward() -> None:
+@pytest.mark.parametrize("length", [16, 300])  # one block of queries, and several of unequal length
+def test_masked_products_are_the_attention_of_torch_forward_and_backward(length: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    qkv = torch.randn(2, 16, 3, 3, 8, generator=generator).bfloat16().requires_grad_()
+    qkv = torch.randn(2, length, 3, 3, 8, generator=generator).bfloat16().requires_grad_()
     exact = qkv.detach().float().requires_grad_()
-    tables = rotary_tables(16, 8)
-    y = attend(qkv, tables[0].bfloat16(), tables[1].bfloat16(), causal_mask(16).bfloat16())
-    reference = attend(exact, tables[0].float(), tables[1].float(), causal_mask(16))
+    tables = rotary_tables(length, 8)
+    y = attend(qkv, tables[0].bfloat16(), tables[1].bfloat16(), causal_mask(length).bfloat16())
+    reference = attend(exact, tables[0].float(), tables[1].float(), causal_mask(length))
     g = torch.randn(reference.shape, generator=generator)
     y.backward(g.bfloat16())
     reference.backward(g)
