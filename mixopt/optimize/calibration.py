@@ -47,19 +47,22 @@ def learn(predicted: Array, spread: Array, errors: Array, *, distinct: int, gues
     distinct: how many different mixtures the rows are.
     """
     middle = np.maximum(np.median(spread, axis=1), LEAST_SD)
-    best, growth, disagreement = -np.inf, 0.0, 0.0
-    for b in GROWTHS if distinct >= LEAST else ():
-        for g in DISAGREEMENTS:
-            shape = _shape(predicted, spread / middle[:, None], b, g)
-            sd = np.maximum(_robust(errors / shape)[:, None] * shape, LEAST_SD)
-            tails = 0.5 * (HEAVY + 1.0) * np.log1p((errors / sd) ** 2 / HEAVY)
-            value = -float((np.log(sd) + tails).sum())
-            if value > best:
-                best, growth, disagreement = value, b, g
-    shape = _shape(predicted, spread / middle[:, None], growth, disagreement)
+    b, g = _best_shape(predicted, spread / middle[:, None], errors, distinct, DISAGREEMENTS)
+    shape = _shape(predicted, spread / middle[:, None], b, g)
     trust = distinct / (distinct + runs)
     scale = np.maximum(_reached(errors / shape, distinct), LEAST_PART * guess) ** trust * guess ** (1.0 - trust)
-    return Errors(scale=scale, spread=middle, growth=growth, disagreement=disagreement)
+    return Errors(scale=scale, spread=middle, growth=b, disagreement=g)
+
+
+def growth(predicted: Array, errors: Array, *, distinct: int) -> float:
+    """Return b of one column: how `errors` (`n`) of `predicted` (`n`, standardised), held out, grow; 0 of few rows."""
+    return _best_shape(predicted[None], np.ones((1, len(errors))), errors[None], distinct, (0.0,))[0]
+
+
+def grown(predicted: Array, b: float) -> Array:
+    """Return the sds of errors at `predicted`, standardised, any shape, in that of the middle."""
+    factor: Array = np.exp(b * np.clip(predicted, *RANGE))
+    return factor
 
 
 def reached(errors: Array, count: float) -> Array:
@@ -75,6 +78,22 @@ def reached(errors: Array, count: float) -> Array:
     return found * (1.0 + FEW / count)
 
 
+def _best_shape(
+    predicted: Array, spread: Array, errors: Array, distinct: int, disagreements: tuple[float, ...]
+) -> tuple[float, float]:
+    """Return b and g of the greatest likelihood, `spread` in its medians; 0 and 0 of few mixtures."""
+    best, found = -np.inf, (0.0, 0.0)
+    for b in GROWTHS if distinct >= LEAST else ():
+        for g in disagreements:
+            shape = _shape(predicted, spread, b, g)
+            sd = np.maximum(_robust(errors / shape)[:, None] * shape, LEAST_SD)
+            tails = 0.5 * (HEAVY + 1.0) * np.log1p((errors / sd) ** 2 / HEAVY)
+            value = -float((np.log(sd) + tails).sum())
+            if value > best:
+                best, found = value, (b, g)
+    return found
+
+
 def _reached(errors: Array, distinct: int) -> Array:
     """Return the same, drawn towards that of all sets where rows are few."""
     own = np.maximum(reached(errors, distinct), LEAST_SD)
@@ -84,8 +103,8 @@ def _reached(errors: Array, distinct: int) -> Array:
     return drawn
 
 
-def _shape(predicted: Array, spread: Array, growth: float, disagreement: float) -> Array:
-    shape: Array = np.sqrt(np.exp(2.0 * growth * np.clip(predicted, *RANGE)) + (disagreement * spread) ** 2)
+def _shape(predicted: Array, spread: Array, b: float, g: float) -> Array:
+    shape: Array = np.sqrt(grown(predicted, b) ** 2 + (g * spread) ** 2)
     return shape
 
 

@@ -104,20 +104,20 @@ def _posterior(model: Surrogate, rung: RungFit, points: Array) -> tuple[Array, A
     """Return means of the sets at `points`, `(B + 1) x m`, and the share of variance of differences to the first."""
     inputs = model.encoding.inputs(points)
     seen, at = rung.table.inputs.coordinates, inputs.coordinates
-    ratio = max(rung.noise_sd**2 / max(rung.amplitude**2, 1e-12), LEAST_RATIO)
-    known = matern(seen, seen, rung.length) + ratio * np.eye(len(seen))
-    cross = matern(at, seen, rung.length)
+    ratio = max(rung.noise_sd**2 / max(rung.residual.amplitude**2, 1e-12), LEAST_RATIO)
+    known = matern(seen, seen, rung.residual.length) + ratio * np.eye(len(seen))
+    cross = matern(at, seen, rung.residual.length)
     gain = np.linalg.solve(known, cross.T).T
     means = model.linked(inputs)[-1] + gain @ rung.sets_left
     own = 1.0 - (gain * cross).sum(1)
-    shared = matern(at[1:], at[:1], rung.length)[:, 0] - gain[1:] @ cross[0]
+    shared = matern(at[1:], at[:1], rung.residual.length)[:, 0] - gain[1:] @ cross[0]
     variances = np.maximum(own[1:] + own[0] - 2.0 * shared, 0.0)
     return means, variances
 
 
 def _signal(rung: RungFit) -> float:
     """Return the part of the out-of-fold variance that is of the mixture and not of the seed."""
-    return rung.amplitude**2 / max(rung.amplitude**2 + rung.noise_sd**2, 1e-300)
+    return rung.residual.amplitude**2 / max(rung.residual.amplitude**2 + rung.noise_sd**2, 1e-300)
 
 
 def _correlations(covariance: Array) -> Array:

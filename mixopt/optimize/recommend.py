@@ -190,8 +190,8 @@ def _described(model: Surrogate, rung: RungFit) -> dict[str, object]:
         "mixtures": rung.table.distinct,
         "shares": {name: float(share) for name, share in zip(rung.members, rung.shares.mean(1), strict=True)},
         "noise_sd": rung.noise_sd,
-        "residual_sd": rung.amplitude,
-        "residual_length": rung.length,
+        "residual_sd": rung.residual.amplitude,
+        "residual_length": rung.residual.length,
         "out_of_fold": [
             {"measured": float(value), "predicted": float(guess)}
             for value, guess in zip(values, predicted, strict=True)

@@ -10,17 +10,19 @@ Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R ru
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.evidence import Evidence, LastFit
 from mixopt.objective import Objective
-from mixopt.optimize.calibration import Errors, learn, reached
+from mixopt.optimize.calibration import Errors, learn
 from mixopt.optimize.composition import expected, joint_errors
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.item_counts import with_items
-from mixopt.optimize.members import LENGTHS, MEMBERS, Entry, Features, Fitted, matern
+from mixopt.optimize.members import MEMBERS, Entry, Features, Fitted
+from mixopt.optimize.residual import PRIOR_RUNS, Residual
 from mixopt.optimize.scale_law import handed_up
 from mixopt.optimize.stack import combined, folds, leant, stack_weights
 from mixopt.problem import Problem
@@ -31,10 +33,8 @@ OfRows = Callable[[Features], Array]  # a member fitted to every set, `m x B`
 
 MISFIT = 0.12  # of members, in spreads of the losses
 GUESSED_DRIFT = 0.15  # likewise, of what a rung adds to the one below; a guess
-PRIOR_RUNS = 3.0  # observations that the guessed size of noise and residual count as
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
-SHORT_LENGTHS = (0.1, 0.2)  # of the residual, once rows can tell: what is missed of one mixture may be its own
 PASSED_ON = (
     0.2  # of the residual's mean: what members miss at one rung is mostly its own; all of it lowered ranks above
 )
@@ -68,8 +68,9 @@ class RungFit:
     members: names, and their `shares` in the stack of every set, `M x m`; fitted: each on all rows; parameters: of
     each, `m x p`, from which the next fit starts.
     scale: as rows were standardised.
-    residual: out-of-fold residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
-    noise_sd: of the objective, seed to seed. amplitude, length: of the residual process; slope: b_r of the rung below.
+    out_of_fold: residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
+    noise_sd: of the objective, seed to seed. residual: the process of what is missed of it; slope: b_r of the rung
+    below.
     lower: the sets as the rung below predicts them at the rows, `n x m`; None at the first rung.
     errors: covariance over sets of what the members miss out of fold, `m x m`, and sets_left: what they leave of the
     rows, `n x m`, both on the scales of the links.
@@ -89,8 +90,7 @@ class RungFit:
     doubt: Errors
     noise_sd: float
     row_noise: Array
-    amplitude: float
-    length: float
+    residual: Residual
     slope: float
     left: Array
     lower: Array | None
@@ -145,17 +145,27 @@ class Surrogate:
         points = [inputs.coordinates, *(rung.table.inputs.coordinates for rung in self.rungs)]
         starts, stacked = np.cumsum([0, *map(len, points)]), np.vstack(points)
         total = len(stacked)
+        losses = self._expected(inputs)
+        predicted = np.hstack([losses, *self._at_rows])
         mean, joint = np.zeros(0), np.zeros((0, 0))
         for place, rung in enumerate(self.rungs):
-            mean, joint = _raised(mean, joint, rung, stacked)
+            mean, joint = _raised(mean, joint, rung, stacked, predicted[place])
             own = place * total + np.arange(starts[place + 1], starts[place + 2])
             gain = np.linalg.solve(joint[np.ix_(own, own)] + np.diag(rung.row_noise + _jitter(rung)), joint[own]).T
             mean = mean + gain @ (rung.left - mean[own])
             joint = joint - gain @ joint[own]
         kept = (np.arange(len(self.rungs))[:, None] * total + np.arange(len(inputs))).ravel()
+        return losses + mean[kept].reshape(len(self.rungs), -1), joint[np.ix_(kept, kept)]
+
+    def _expected(self, inputs: Inputs) -> Array:
+        """Return the objective that the members alone predict at every rung, `R x B`."""
         pairs = zip(self.rungs, self.linked(inputs), strict=True)
-        losses = [expected(self.objective, self.encoding.sets, values, rung.errors) for rung, values in pairs]
-        return np.array(losses) + mean[kept].reshape(len(self.rungs), -1), joint[np.ix_(kept, kept)]
+        return np.array([expected(self.objective, self.encoding.sets, values, rung.errors) for rung, values in pairs])
+
+    @cached_property
+    def _at_rows(self) -> tuple[Array, ...]:
+        """The same at the rows of every rung, `R x n` each."""
+        return tuple(self._expected(rung.table.inputs) for rung in self.rungs)
 
     @property
     def parameters(self) -> LastFit:
@@ -222,7 +232,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
     known = _known_noise(table, below) + (GUESSED_NOISE * scale.objective_width) ** 2
     noise = _noise_sd(values, table.groups, known) if table.noise_sd is None else table.noise_sd
-    amplitude, length, slope = _residual(table, missed, tail, noise, scale, below)
+    residual, slope = _residual(table, values, missed, noise**2 * tail, scale, below)
     return RungFit(
         name=name,
         table=table,
@@ -237,9 +247,8 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         errors=errors,
         sets_left=linked[:n] - losses,
         noise_sd=noise,
-        row_noise=noise**2 * tail + (amplitude * 0.5) ** 2 * (tail - 1.0),
-        amplitude=amplitude,
-        length=length,
+        row_noise=noise**2 * tail + (residual.amplitude * 0.5) ** 2 * (tail - 1.0),
+        residual=residual,
         slope=slope,
         left=values - expected(below.objective, below.encoding.sets, losses, errors),
         lower=None if at_table is None else links.back(at_table),
@@ -416,27 +425,26 @@ def _noise_sd(values: Array, groups: Indices, guess: float) -> float:
 
 
 def _residual(
-    table: Table, missed: Array, tail: Array, noise: float, scale: Scale, below: Surrogate
-) -> tuple[float, float, float]:
-    """Return amplitude and length of what the stack misses, and the slope on the rung below."""
-    slope, explained = 0.0, 0.0
+    table: Table, values: Array, missed: Array, noise: Array, scale: Scale, below: Surrogate
+) -> tuple[Residual, float]:
+    """Return the process of what the stack misses of `values`, and the slope on the rung below.
+
+    missed, noise: of rows held out, and the variance of their noise, `n`.
+    """
+    slope, explained = 0.0, np.zeros(len(values))
     if below.rungs:
         slope = _slope(table, below, scale.objective_ratio)
-        variances = below.covariances(table.inputs)[-1].diagonal()
-        explained = slope**2 * float(np.mean(variances))
-    guess = ((GUESSED_DRIFT * slope if below.rungs else GUESSED_RESIDUAL) * scale.objective_width) ** 2
-    size = float(reached(missed[None], table.distinct)[0]) ** 2
-    left = max(size - noise**2 - explained, 0.0)
-    amplitude = float(np.sqrt((PRIOR_RUNS * guess + table.distinct * left) / (PRIOR_RUNS + table.distinct)))
-    best, likelihood = LENGTHS[1], -np.inf
-    lengths = (*SHORT_LENGTHS, *LENGTHS) if table.distinct >= 16 else LENGTHS
-    for length in lengths if table.distinct >= 8 else ():
-        points = table.inputs.coordinates
-        gram = amplitude**2 * matern(points, points, length) + np.diag(noise**2 * tail + 1e-3 * amplitude**2)
-        value = -float(missed @ np.linalg.solve(gram, missed)) - float(np.linalg.slogdet(gram)[1])
-        if value > likelihood:
-            best, likelihood = length, value
-    return amplitude, best, slope
+        explained = slope**2 * below.covariances(table.inputs)[-1].diagonal()
+    residual = Residual.of(
+        missed,
+        (values - missed - scale.objective_center) / scale.objective_width,
+        table.inputs.coordinates,
+        noise=noise,
+        explained=explained,
+        guess=(GUESSED_DRIFT * slope if below.rungs else GUESSED_RESIDUAL) * scale.objective_width,
+        distinct=table.distinct,
+    )
+    return residual, slope
 
 
 def _slope(table: Table, below: Surrogate, expected: float) -> float:
@@ -457,10 +465,13 @@ def _rmse(errors: Array, width: Array) -> Array:
     return result
 
 
-def _raised(mean: Array, joint: Array, rung: RungFit, points: Array) -> tuple[Array, Array]:
-    """Return the residuals' means and covariance over `points` of one rung more: f_r = b_r f_(r-1) + delta_r."""
+def _raised(mean: Array, joint: Array, rung: RungFit, points: Array, predicted: Array) -> tuple[Array, Array]:
+    """Return the residuals' means and covariance over `points` of one rung more: f_r = b_r f_(r-1) + delta_r.
+
+    predicted: the objective there, by the members of the rung.
+    """
     total = len(points)
-    own = rung.amplitude**2 * matern(points, points, rung.length)
+    own = rung.residual.covariance(points, (predicted - rung.scale.objective_center) / rung.scale.objective_width)
     if not len(joint):
         return np.zeros(total), own
     cross = rung.slope * joint[-total:]
@@ -471,7 +482,7 @@ def _raised(mean: Array, joint: Array, rung: RungFit, points: Array) -> tuple[Ar
 
 
 def _jitter(rung: RungFit) -> float:
-    return 1e-6 * rung.amplitude**2
+    return 1e-6 * rung.residual.amplitude**2
 
 
 def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:

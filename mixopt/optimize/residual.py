@@ -1,0 +1,68 @@
+"""What the stack misses of the objective: a Gaussian process as wide as the errors of rows held out.
+
+Its sd at a mixture is a s(u), u the predicted objective, standardised, and s(u) = exp(b u) (`calibration.grown`):
+corners are predicted worse than good mixtures. Its correlation is a Matern of one length.
+
+Shapes: n rows, d domains.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixopt.optimize.calibration import grown, growth, reached
+from mixopt.optimize.encoding import Array
+from mixopt.optimize.members import LENGTHS, matern
+
+PRIOR_RUNS = 3.0  # observations that a guessed size counts as
+SHORT_LENGTHS = (0.1, 0.2)  # once rows can tell: what is missed of one mixture may be its own
+LEAST_TOLD, LEAST_SHORT = 8, 16  # different mixtures that tell a length, and a short one
+NUGGET = 1e-3  # of the variance, beside the noise, where lengths are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """The process: a (`amplitude`, in the unit of the objective), its `length`, and b (`growth`)."""
+
+    amplitude: float
+    length: float
+    growth: float
+
+    def covariance(self, points: Array, predicted: Array) -> Array:
+        """Return the covariance of rows at `points`, `n x d`, whose objective is `predicted`, `n`, standardised."""
+        sd = self.amplitude * grown(predicted, self.growth)
+        found: Array = np.outer(sd, sd) * matern(points, points, self.length)
+        return found
+
+    @classmethod
+    def of(
+        cls,
+        missed: Array,
+        predicted: Array,
+        points: Array,
+        *,
+        noise: Array,
+        explained: Array,
+        guess: float,
+        distinct: int,
+    ) -> "Residual":
+        """Return the process behind what was `missed` of rows held out, `n`.
+
+        predicted: standardised; noise, explained: variances of a row's noise, and of what the rung below leaves open
+        there, `n` all. guess: the amplitude before anything was seen. distinct: how many different mixtures there are.
+        """
+        b = growth(predicted, missed, distinct=distinct)
+        shape = grown(predicted, b)
+        size = float(reached((missed / shape)[None], distinct)[0]) ** 2
+        left = max(size - float(np.median((noise + explained) / shape**2)), 0.0)
+        amplitude = float(np.sqrt((PRIOR_RUNS * guess**2 + distinct * left) / (PRIOR_RUNS + distinct)))
+        lengths = () if distinct < LEAST_TOLD else LENGTHS if distinct < LEAST_SHORT else (*SHORT_LENGTHS, *LENGTHS)
+        processes = [cls(amplitude=amplitude, length=length, growth=b) for length in lengths]
+        likely = [process.likelihood(missed, points, predicted, noise) for process in processes]
+        return processes[int(np.argmax(likely))] if likely else cls(amplitude=amplitude, length=LENGTHS[1], growth=b)
+
+    def likelihood(self, missed: Array, points: Array, predicted: Array, noise: Array) -> float:
+        """Return twice the logarithm of that of what was `missed`, a constant aside."""
+        gram = self.covariance(points, predicted)
+        gram = gram + np.diag(noise + NUGGET * gram.diagonal())
+        return -float(missed @ np.linalg.solve(gram, missed)) - float(np.linalg.slogdet(gram)[1])

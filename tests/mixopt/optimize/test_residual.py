@@ -1,0 +1,69 @@
+"""The process of what the stack misses: as wide as the errors are where they are."""
+
+import numpy as np
+import pytest
+
+from mixopt.optimize.members import matern
+from mixopt.optimize.residual import Residual
+
+N = 400
+
+
+def errors(
+    amplitude: float, growth: float, noise: float, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return points, predictions and errors of a process that is nearly white, with noise."""
+    rng = np.random.default_rng(seed)
+    points, predicted = rng.dirichlet(np.ones(6), N), rng.uniform(-1.5, 2.0, N)
+    sd = np.sqrt((amplitude * np.exp(growth * predicted)) ** 2 + noise**2)
+    return points, predicted, rng.standard_normal(N) * sd
+
+
+def found(amplitude: float, growth: float, noise: float, *, explained: float = 0.0, distinct: int = N) -> Residual:
+    points, predicted, missed = errors(amplitude, growth, noise)
+    return Residual.of(
+        missed,
+        predicted,
+        points,
+        noise=np.full(N, noise**2),
+        explained=np.full(N, explained),
+        guess=amplitude,
+        distinct=distinct,
+    )
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.3, 0.6])
+def test_what_grows_is_told_from_what_does_not(growth: float) -> None:
+    residual = found(0.1, growth, 0.0)
+    assert residual.growth == pytest.approx(growth, abs=0.16)  # a step of the grid
+    assert residual.amplitude == pytest.approx(0.1, rel=0.2)
+
+
+def test_nine_of_ten_errors_lie_within_the_interval_among_good_mixtures_and_among_bad_ones() -> None:
+    points, predicted, missed = errors(0.1, 0.5, 0.0, seed=1)
+    sd = np.sqrt(found(0.1, 0.5, 0.0).covariance(points, predicted).diagonal())
+    for good in (predicted < 0.0, predicted > 1.0):
+        assert np.mean(np.abs(missed[good]) <= 1.645 * sd[good]) == pytest.approx(0.9, abs=0.06)
+
+
+def test_noise_and_what_the_rung_below_leaves_open_are_not_counted_twice() -> None:
+    plain, noisy = found(0.1, 0.0, 0.0), found(0.1, 0.0, 0.1)
+    assert noisy.amplitude == pytest.approx(plain.amplitude, rel=0.2)
+    assert found(0.1, 0.0, 0.0, explained=0.1**2).amplitude < 0.5 * plain.amplitude
+
+
+def test_few_mixtures_tell_no_growth_and_no_length() -> None:
+    points, predicted, missed = errors(0.1, 0.6, 0.0)
+    few = Residual.of(
+        missed[:4], predicted[:4], points[:4], noise=np.zeros(4), explained=np.zeros(4), guess=0.1, distinct=4
+    )
+    assert few.growth == 0.0
+
+
+def test_neighbours_share_what_is_missed_of_them() -> None:
+    points, predicted, _ = errors(0.1, 0.0, 0.0)
+    covariance = Residual(amplitude=2.0, length=0.5, growth=0.0).covariance(points, predicted)
+    assert covariance == pytest.approx(4.0 * matern(points, points, 0.5))
+    grown = Residual(amplitude=2.0, length=0.5, growth=0.3).covariance(points, predicted)
+    assert grown.diagonal() == pytest.approx(4.0 * np.exp(0.6 * predicted))
+    assert np.linalg.eigvalsh(grown).min() > -1e-9
