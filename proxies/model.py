@@ -1,20 +1,21 @@
 """The decoder that proxies are: rotary attention, pre-norm without gains, dense or routed feed-forward nets."""
 
-# Shapes: B batch, T sequence, N = B * T, D model width, V vocabulary, L layers, H heads, K head width, G = B * H,
-# J = lags + 1, F hidden width (2F for the up matrix of SwiGLU), E nets of a layer: routed experts, then shared ones;
-# S size of a layer's router state.
+# Shapes: M models, B batch of one, T sequence, N = M * B * T, D model width, V vocabulary, L layers, H heads, K head
+# width, J = lags + 1, F hidden width (2F for the up matrix of SwiGLU), E nets of a layer: routed experts, then shared
+# ones; S size of a layer's router state.
 # Weights of all layers are stacked along a leading axis: one cast a step, and one update for all matrices of a shape.
+# One forward pass serves one model and several of one shape alike: weights have a leading axis of models there.
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, linear, pad
+from torch.nn.functional import embedding_bag, pad
 
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES
-from proxies.layers import rms_norm
+from proxies.layers import product, rms_norm, stacked
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS
 from proxies.width_rule import initial_scale
@@ -86,29 +87,14 @@ class Decoder(nn.Module):
 
         While gradients are on, the choices of routers count towards the next `end_step`.
         """
-        B, T = tokens_BT.shape
-        x_ND = self._embed(tokens_BT)
-        qkv, out, up, down = (w.to(self.dtype).unbind(0) for w in (self.qkv, self.out, self.up, self.down))
-        routers = self.router.unbind(0) if self.router is not None else ()
-        penalty = x_ND.new_zeros(())
-        for layer in range(self.config.layers):
-            x_ND = x_ND + self._attention(self._norm(x_ND), qkv[layer].flatten(0, 1), out[layer], B, T)
-            h_ND = self._norm(x_ND)
-            if routers:
-                group = layer // self.config.tied_layers
-                y_ND, layer_penalty = self._routed(layer, h_ND, routers[layer], up[group].flatten(1, 2), down[group])
-                penalty = penalty + layer_penalty / self.config.layers
-            else:
-                y_ND = ACTIVATIONS[self.config.activation](h_ND, up[layer].flatten(0, 2), down[layer][0])
-            x_ND = x_ND + y_ND
-        head_VD = self.table[: self.vocabulary] if self.head is None else self.head
-        return linear(self._norm(x_ND), head_VD.to(self.dtype)).view(B, T, -1), penalty
+        logits_NV, penalty_M = forward([self], tokens_BT[None])
+        return logits_NV.view(*tokens_BT.shape, -1), penalty_M[0]
 
     @torch.no_grad()
     def end_step(self) -> None:
         """Move the routers' state by the loads since the last step; call it after every update of the weights."""
         if self.config.experts:
-            moved = ROUTERS[self.config.router].updated(self.config, self.router_state, self._loads(self.chosen))
+            moved = ROUTERS[self.config.router].updated(self.config, self.router_state, self.loads())
             self.router_state.copy_(moved)
             self.chosen.zero_()
 
@@ -122,41 +108,90 @@ class Decoder(nn.Module):
         self.chosen.copy_(kept)
         return found
 
-    def _embed(self, tokens_BT: Tensor) -> Tensor:
-        lags = self.config.lags
-        padded = pad(tokens_BT, (lags, 0), value=self.end_of_document)
-        rows_NJ = (padded.unfold(1, lags + 1, 1) + self.shifts).flatten(0, 1)
-        return embedding_bag(rows_NJ, self.table, mode="sum")
+    def loads(self) -> Tensor:
+        """Return the tokens of each expert since the last step over the choices there should be, `L x experts`."""
+        return _loads(self.chosen, self.config.top_k)
 
-    def _norm(self, x_ND: Tensor) -> Tensor:
-        return rms_norm(x_ND, self.dtype)
 
-    def _attention(self, h_ND: Tensor, qkv_3DD: Tensor, out_DD: Tensor, B: int, T: int) -> Tensor:
-        qkv_BT3HK = linear(h_ND, qkv_3DD).view(B, T, 3, self.config.heads, self.config.head_width)
-        return linear(attend(qkv_BT3HK, self.cos[:T], self.sin[:T], self.mask[:T, :T]), out_DD)
+def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits `(M B T) x V` of models of one shape, and what each one's routers add to its loss, `M`.
 
-    def _routed(
-        self, layer: int, h_ND: Tensor, router_ED: Tensor, up_EFD: Tensor, down_EDF: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        config, router = self.config, ROUTERS[self.config.router]
-        activation = ACTIVATIONS[config.activation]
-        logits_NE = linear(h_ND.float(), router_ED)
-        routing = router.route(logits_NE, self.router_state[layer], config.top_k)
-        nets = list(zip(up_EFD.unbind(0), down_EDF.unbind(0), strict=True))
-        y_ND = routing.choice.combine(h_ND, nets[: config.experts], activation)
-        for up_FD, down_DF in nets[config.experts :]:
-            y_ND = y_ND + activation(h_ND, up_FD, down_DF)
-        if not torch.is_grad_enabled():
-            return y_ND, y_ND.new_zeros(())
-        counts_E = routing.choice.counts(config.experts)
-        self.chosen[layer] += self.sum_over_ranks(torch.cat([counts_E, counts_E.new_tensor([len(h_ND)])]))
-        balance = balance_loss(routing.scores, self._loads(self.chosen[layer]))
-        penalty = router.coefficient(config, self.router_state) * balance
-        return y_ND, penalty + config.z_coefficient * z_loss(logits_NE) if config.z_coefficient else penalty
+    Rows of tokens and of logits stand one model's after another's; no model sees another's.
+    """
+    first = models[0]
+    config, dtype = first.config, first.dtype
+    T = tokens_MBT.shape[2]
+    x_ND = embed(models, tokens_MBT)
+    names = ("qkv", "out", "up", "down")
+    qkv, out, up, down = (stacked([getattr(m, name) for m in models], dtype).unbind(1) for name in names)
+    routers = (
+        stacked([m.router for m in models if m.router is not None], torch.float32).unbind(1) if config.experts else ()
+    )
+    penalty_M = x_ND.new_zeros(len(models))
+    for layer in range(config.layers):
+        x_ND = x_ND + attention(first, rms_norm(x_ND, dtype), qkv[layer].flatten(1, 2), out[layer], T)
+        h_ND = rms_norm(x_ND, dtype)
+        if config.experts:
+            group = layer // config.tied_layers
+            y_ND, layer_penalty_M = routed(models, layer, h_ND, routers[layer], up[group].flatten(2, 3), down[group])
+            penalty_M = penalty_M + layer_penalty_M / config.layers
+        else:
+            y_ND = ACTIVATIONS[config.activation](h_ND, up[layer].flatten(1, 3), down[layer][:, 0])
+        x_ND = x_ND + y_ND
+    heads = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
+    return product(rms_norm(x_ND, dtype), stacked(heads, dtype)), penalty_M
 
-    def _loads(self, chosen: Tensor) -> Tensor:
-        """Return the tokens of each expert over the choices there should be, (... x experts)."""
-        return chosen[..., :-1] / (chosen[..., -1:] * self.config.top_k)
+
+def embed(models: Sequence[Decoder], tokens_MBT: Tensor) -> Tensor:
+    """Return the embeddings of tokens and of those before them, `N x D`."""
+    first = models[0]
+    lags = first.config.lags
+    padded = pad(tokens_MBT, (lags, 0), value=first.end_of_document)
+    rows_MNJ = (padded.unfold(2, lags + 1, 1) + first.shifts).flatten(1, 2)
+    tables_MVD = stacked([m.table for m in models], torch.float32)
+    if len(models) > 1:
+        places = torch.arange(len(models), device=rows_MNJ.device) * tables_MVD.shape[1]
+        rows_MNJ = rows_MNJ + places[:, None, None]
+    return embedding_bag(rows_MNJ.flatten(0, 1), tables_MVD.flatten(0, 1), mode="sum")
+
+
+def attention(like: Decoder, h_ND: Tensor, qkv_MFD: Tensor, out_MDD: Tensor, T: int) -> Tensor:
+    """Return what a layer's attention over sequences of T adds to the residuals, for models of the shape of `like`."""
+    config = like.config
+    qkv_BT3HK = product(h_ND, qkv_MFD).view(-1, T, 3, config.heads, config.head_width)
+    return product(attend(qkv_BT3HK, like.cos[:T], like.sin[:T], like.mask[:T, :T]), out_MDD)
+
+
+def routed(
+    models: Sequence[Decoder], layer: int, h_ND: Tensor, router_MED: Tensor, up_MEFD: Tensor, down_MEDF: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the routed and the shared experts of a layer make of `h_ND`, and what its routers cost, `M`."""
+    config, router, M = models[0].config, ROUTERS[models[0].config.router], len(models)
+    E, activation = config.experts, ACTIVATIONS[config.activation]
+    logits_NE = product(h_ND.float(), router_MED)
+    state_NS = torch.stack([m.router_state[layer] for m in models]).repeat_interleave(len(h_ND) // M, 0)
+    routing = router.route(logits_NE, state_NS, config.top_k)
+    choice = routing.choice.of_models(M, E)
+    nets = zip(up_MEFD[:, :E].flatten(0, 1), down_MEDF[:, :E].flatten(0, 1), strict=True)
+    y_ND = choice.combine(h_ND, list(nets), activation)
+    for shared in range(E, E + config.shared_experts):
+        y_ND = y_ND + activation(h_ND, up_MEFD[:, shared], down_MEDF[:, shared])
+    if not torch.is_grad_enabled():
+        return y_ND, y_ND.new_zeros(M)
+    tokens_M1 = torch.full((M, 1), len(h_ND) // M, device=h_ND.device)
+    chosen_ME = torch.cat([choice.counts(M * E).view(M, E), tokens_M1], dim=1)
+    for model, chosen_E in zip(models, models[0].sum_over_ranks(chosen_ME), strict=True):
+        model.chosen[layer] += chosen_E
+    loads_ME = _loads(torch.stack([m.chosen[layer] for m in models]), config.top_k)
+    balance_M = balance_loss(routing.scores.view(M, -1, E), loads_ME)
+    penalty_M = torch.stack([router.coefficient(config, m.router_state) for m in models]) * balance_M
+    return y_ND, penalty_M + config.z_coefficient * z_loss(
+        logits_NE.view(M, -1, E)
+    ) if config.z_coefficient else penalty_M
+
+
+def _loads(chosen: Tensor, top_k: int) -> Tensor:
+    return chosen[..., :-1] / (chosen[..., -1:] * top_k)
 
 
 def _alone(counts: Tensor) -> Tensor:

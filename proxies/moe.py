@@ -1,6 +1,7 @@
 """Routed experts: a dispatch that drops no token, and the loss that keeps loads even."""
 
-# Shapes: N tokens, D model width, F hidden width, E experts, K experts a token, M pairs of a token and an expert.
+# Shapes: N tokens, D model width, F hidden width, E experts, K experts a token, P pairs of a token and an expert.
+# Of several models the tokens and experts stand one model's after another's: then N and E are of all together.
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,10 @@ class Choice(Protocol):
         """Return how many tokens go to each expert, `E`."""
         ...
 
+    def of_models(self, models: int, experts: int) -> "Choice":
+        """Return the choice among the experts of all `models`, each of whose tokens chose among its own `experts`."""
+        ...
+
     def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
         """Return `N x D`: each token through its experts, weighted by their gates."""
         ...
@@ -37,60 +42,79 @@ class TopK:
         """Return how many tokens go to each expert, `E`."""
         return torch.bincount(self.experts.flatten(), minlength=experts)
 
+    def of_models(self, models: int, experts: int) -> "TopK":
+        """Return the choice among the experts of all `models`: those of the i-th have numbers from i x `experts`."""
+        if models == 1:
+            return self
+        first_M = torch.arange(models, device=self.experts.device) * experts
+        return TopK(self.experts + first_M.repeat_interleave(len(self.experts) // models)[:, None], self.gates)
+
     def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
         """Return `N x D`: rows in the order of experts through their nets, and back by products with the gates."""
         tokens, slots = self.experts.shape
-        flat_M = self.experts.flatten()
-        order_M = torch.argsort(flat_M, stable=True)
-        inverse_M = torch.empty_like(order_M)
-        inverse_M[order_M] = torch.arange(len(order_M), device=order_M.device)
-        sorted_MD = apply(_Spread, x_ND, order_M, inverse_M.view(tokens, slots))
-        y_MD = _through(sorted_MD, self.counts(len(nets)), nets, activation)
-        rows_MD = apply(_Gather, y_MD, order_M, inverse_M)
+        flat_P = self.experts.flatten()
+        order_P = torch.argsort(flat_P, stable=True)
+        inverse_P = torch.empty_like(order_P)
+        inverse_P[order_P] = torch.arange(len(order_P), device=order_P.device)
+        sorted_PD = apply(_Spread, x_ND, order_P, inverse_P.view(tokens, slots))
+        y_PD = _through(sorted_PD, self.counts(len(nets)), nets, activation)
+        rows_PD = apply(_Gather, y_PD, order_P, inverse_P)
         gates_N1K = self.gates.to(x_ND.dtype).unsqueeze(1)
-        return torch.bmm(gates_N1K, rows_MD.view(tokens, slots, -1)).squeeze(1)
+        return torch.bmm(gates_N1K, rows_PD.view(tokens, slots, -1)).squeeze(1)
 
 
 @dataclass(frozen=True)
 class Positive:
-    """The experts whose gate is above 0, any number a token, none too: `gates` N x E."""
+    """The experts whose gate is above 0, any number a token, none too: `gates` N x E, E the experts of one model."""
 
     gates: Tensor
+    models: int = 1
 
     def counts(self, experts: int) -> Tensor:
         """Return how many tokens go to each expert, `E`."""
+        counts_ME = (self._by_model() > 0).sum(1)
+        assert counts_ME.numel() == experts
+        return counts_ME.flatten()
+
+    def of_models(self, models: int, experts: int) -> "Positive":
+        """Return the choice among the experts of all `models`."""
         assert self.gates.shape[1] == experts
-        return (self.gates > 0).sum(0)
+        return Positive(self.gates, models)
 
     def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
         """Return `N x D`: the rows of the pairs with a gate through their nets, added up where they came from."""
-        experts_M, tokens_M = (self.gates.T > 0).nonzero(as_tuple=True)
-        y_MD = _through(x_ND.index_select(0, tokens_M), self.counts(len(nets)), nets, activation)
-        gates_M1 = self.gates[tokens_M, experts_M].to(x_ND.dtype).unsqueeze(1)
-        return torch.zeros_like(x_ND).index_add(0, tokens_M, y_MD * gates_M1)
+        gates_MEN = self._by_model().mT
+        models_P, experts_P, tokens_P = (gates_MEN > 0).nonzero(as_tuple=True)
+        rows_P = tokens_P + models_P * gates_MEN.shape[2]
+        y_PD = _through(x_ND.index_select(0, rows_P), self.counts(len(nets)), nets, activation)
+        gates_P1 = self.gates[rows_P, experts_P].to(x_ND.dtype).unsqueeze(1)
+        return torch.zeros_like(x_ND).index_add(0, rows_P, y_PD * gates_P1)
+
+    def _by_model(self) -> Tensor:
+        return self.gates.view(self.models, -1, self.gates.shape[1])
 
 
-def balance_loss(scores_NE: Tensor, loads_E: Tensor) -> Tensor:
-    """Return E sum_i f_i p_i: 1 when balanced, up to E when one expert takes all (arXiv:2501.11873).
+def balance_loss(scores_MNE: Tensor, loads_ME: Tensor) -> Tensor:
+    """Return E sum_i f_i p_i of each model, `M`: 1 when balanced, E when one expert takes all (arXiv:2501.11873).
 
-    `loads_E`: tokens of each expert over all choices that there should be (tokens x K). They are of the global batch;
-    `scores_NE` may be of a part of it: the mean over equal parts is the loss of the whole.
+    Loads: tokens of each expert over all choices that there should be (tokens x K). They are of the global batch;
+    scores may be of a part of it: the mean over equal parts is the loss of the whole.
     """
-    return loads_E.numel() * (loads_E * scores_NE.mean(0)).sum()
+    return loads_ME.shape[1] * (loads_ME * scores_MNE.mean(1)).sum(1)
 
 
-def z_loss(logits_NE: Tensor) -> Tensor:
-    """Return the mean squared log of the softmax's denominator, which keeps logits small (arXiv:2202.08906, Eq. 5)."""
-    return logits_NE.logsumexp(-1).square().mean()
+def z_loss(logits_MNE: Tensor) -> Tensor:
+    """Return `M`: the mean squared log of the softmax denominator, to keep logits small (arXiv:2202.08906, Eq. 5)."""
+    return logits_MNE.logsumexp(-1).square().mean(1)
 
 
 class _Spread(torch.autograd.Function):
     """Rows of `x` in expert order; on the way back a gather and a sum, never a scatter."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, order_M: Tensor, inverse_NK: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, x_ND: Tensor, order_P: Tensor, inverse_NK: Tensor) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(inverse_NK)
-        return x_ND.index_select(0, order_M // inverse_NK.shape[1])
+        return x_ND.index_select(0, order_P // inverse_NK.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
@@ -103,18 +127,18 @@ class _Gather(torch.autograd.Function):
     """Rows back in token order; the way back is the forward permutation."""
 
     @staticmethod
-    def forward(ctx: Any, y_MD: Tensor, order_M: Tensor, inverse_M: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(order_M)
-        return y_MD.index_select(0, inverse_M)
+    def forward(ctx: Any, y_PD: Tensor, order_P: Tensor, inverse_P: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(order_P)
+        return y_PD.index_select(0, inverse_P)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (order_M,) = ctx.saved_tensors
-        return grads[0].index_select(0, order_M), None, None
+        (order_P,) = ctx.saved_tensors
+        return grads[0].index_select(0, order_P), None, None
 
 
-def _through(sorted_MD: Tensor, counts_E: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+def _through(sorted_PD: Tensor, counts_E: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
     """Return each row through the net of its expert; the rows stand in the order of experts, `counts_E` of each."""
-    parts = zip(sorted_MD.split(counts_E.tolist()), nets, strict=True)
-    outputs = [activation(part, up, down) for part, (up, down) in parts if len(part)]
-    return torch.cat(outputs) if outputs else sorted_MD
+    parts = zip(sorted_PD.split(counts_E.tolist()), nets, strict=True)
+    outputs = [activation(part, up[None], down[None]) for part, (up, down) in parts if len(part)]
+    return torch.cat(outputs) if outputs else sorted_PD

@@ -37,18 +37,18 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; a closure is not supported."""
         assert closure is None
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            for _, same in groupby(sorted(parameters, key=_shape), key=_shape):
-                self._update(list(same), lr=group["lr"], weight_decay=group["weight_decay"])
+        pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for _, same in groupby(sorted(pairs, key=_shape), key=_shape):
+            self._update(list(same))
 
-    def _update(self, parameters: Sequence[Tensor], *, lr: float, weight_decay: float) -> None:
-        wide = [_wide(self._momentum(p)) for p in parameters]
+    def _update(self, pairs: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> None:
+        """Move parameters of one shape, each by the settings of its group."""
+        wide = [_wide(self._momentum(p)) for p, _ in pairs]
         turned = orthogonalize(torch.cat(wide) if len(wide) > 1 else wide[0])
-        rate = lr * 0.2 * math.sqrt(max(parameters[0].shape[-2:]))
-        for parameter, update in zip(parameters, turned.split([len(w) for w in wide]), strict=True):
+        for (parameter, group), update in zip(pairs, turned.split([len(w) for w in wide]), strict=True):
+            rate, decay = group["lr"] * 0.2 * math.sqrt(max(parameter.shape[-2:])), group["lr"] * group["weight_decay"]
             upright = update.mT if parameter.shape[-2] > parameter.shape[-1] else update
-            parameter.mul_(1 - lr * weight_decay).add_(upright.reshape(parameter.shape), alpha=-rate)
+            parameter.mul_(1 - decay).add_(upright.reshape(parameter.shape), alpha=-rate)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         assert parameter.grad is not None
@@ -70,8 +70,8 @@ def orthogonalize(x: Tensor) -> Tensor:
     return x
 
 
-def _shape(parameter: Tensor) -> tuple[int, int]:
-    small, large = sorted(parameter.shape[-2:])
+def _shape(pair: tuple[Tensor, Mapping[str, Any]]) -> tuple[int, int]:
+    small, large = sorted(pair[0].shape[-2:])
     return small, large
 
 
@@ -80,53 +80,91 @@ def _wide(x: Tensor) -> Tensor:
     return stack.mT if stack.shape[1] > stack.shape[2] else stack
 
 
-def muon(model: Decoder, config: ProxyConfig) -> list[torch.optim.Optimizer]:
+def muon(models: Sequence[Decoder]) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the blocks, and AdamW without decay for embeddings, router and head."""
-    named = dict(model.named_parameters())
-    scale = muon_scale(config)
-    matrices = {"params": [named[name] for name in named if name in HIDDEN], "scale": scale.rate}
-    return [
-        Muon([matrices], lr=config.learning_rate * scale.rate, weight_decay=config.weight_decay * scale.decay),
-        _adamw({name: p for name, p in named.items() if name not in HIDDEN}, config),
-    ]
+    matrices = []
+    for model in models:
+        config, scale = model.config, muon_scale(model.config)
+        matrices.append(
+            {
+                "owner": model,
+                "params": [p for name, p in model.named_parameters() if name in HIDDEN],
+                "peak": config.learning_rate * scale.rate,
+                "lr": config.learning_rate * scale.rate,
+                "weight_decay": config.weight_decay * scale.decay,
+            }
+        )
+    others = [{name: p for name, p in m.named_parameters() if name not in HIDDEN} for m in models]
+    return [Muon(matrices, lr=0.0, weight_decay=0.0), _adamw(models, others)]
 
 
-def adamw(model: Decoder, config: ProxyConfig) -> list[torch.optim.Optimizer]:
+def adamw(models: Sequence[Decoder]) -> list[torch.optim.Optimizer]:
     """Return AdamW, with decay for the matrices of the blocks alone."""
-    return [_adamw(dict(model.named_parameters()), config)]
+    return [_adamw(models, [dict(model.named_parameters()) for model in models])]
 
 
-def _adamw(named: Mapping[str, Tensor], config: ProxyConfig) -> torch.optim.Optimizer:
-    """Return AdamW with a group for every scale that the width rule gives."""
-    groups: dict[tuple[bool, Scale], list[Tensor]] = {}
-    for name, parameter in named.items():
-        groups.setdefault((name in HIDDEN, adamw_scale(name, config)), []).append(parameter)
-    plain = [
-        {
-            "params": parameters,
-            "scale": scale.rate,
-            "lr": config.learning_rate * scale.rate,
-            "eps": ADAM_EPSILON * scale.epsilon,
-            "weight_decay": config.weight_decay * scale.decay if decayed else 0.0,
-        }
-        for (decayed, scale), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(plain, lr=config.learning_rate, betas=ADAM_BETAS, fused=True)
+def _adamw(models: Sequence[Decoder], named: Sequence[Mapping[str, Tensor]]) -> torch.optim.Optimizer:
+    """Return AdamW with a group for every model and every scale that the width rule gives."""
+    plain = []
+    for model, own in zip(models, named, strict=True):
+        config = model.config
+        groups: dict[tuple[bool, Scale], list[Tensor]] = {}
+        for name, parameter in own.items():
+            groups.setdefault((name in HIDDEN, adamw_scale(name, config)), []).append(parameter)
+        plain += [
+            {
+                "owner": model,
+                "params": parameters,
+                "peak": config.learning_rate * scale.rate,
+                "lr": config.learning_rate * scale.rate,
+                "eps": ADAM_EPSILON * scale.epsilon,
+                "weight_decay": config.weight_decay * scale.decay if decayed else 0.0,
+            }
+            for (decayed, scale), parameters in groups.items()
+        ]
+    return torch.optim.AdamW(plain, betas=ADAM_BETAS, fused=True)
 
 
-def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
-    """Give every group its scale's part of `rate`."""
+def set_rate(optimizers: Sequence[torch.optim.Optimizer], model: Decoder, share: float) -> None:
+    """Give every group of `model` the `share` of its highest rate."""
+    for group in _groups(optimizers, model):
+        group["lr"] = share * group["peak"]
+
+
+def forget(optimizers: Sequence[torch.optim.Optimizer], model: Decoder) -> None:
+    """Move `model` no more, and let go of what was kept for it."""
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["owner"] is not model]
+        for parameter in model.parameters():
+            optimizer.state.pop(parameter, None)
 
 
-def learning_rate(config: ProxyConfig, progress: float) -> float:
-    """Return the learning rate at `progress`, the share of the training that is done: from 0 to 1."""
+def state_of(optimizers: Sequence[torch.optim.Optimizer], model: Decoder) -> list[dict[str, Tensor]]:
+    """Return what the optimizers keep for the parameters of `model`, in their order."""
+    return [dict(optimizer.state[p]) for p in model.parameters() for optimizer in optimizers if p in optimizer.state]
+
+
+def take_state(
+    optimizers: Sequence[torch.optim.Optimizer], model: Decoder, saved: Sequence[Mapping[str, Tensor]]
+) -> None:
+    """Put back what `state_of` returned."""
+    for optimizer in optimizers:
+        held = {p for group in optimizer.param_groups for p in group["params"]}
+        for parameter, state in zip(model.parameters(), saved, strict=True):
+            if parameter in held:
+                optimizer.state[parameter] = {name: v.to(parameter.device) for name, v in state.items()}
+
+
+def _groups(optimizers: Sequence[torch.optim.Optimizer], model: Decoder) -> list[dict[str, Any]]:
+    return [group for optimizer in optimizers for group in optimizer.param_groups if group["owner"] is model]
+
+
+def rate_share(config: ProxyConfig, progress: float) -> float:
+    """Return which share of the learning rate holds at `progress`, the share of the training that is done."""
     warmup = config.warmup_fraction
     if progress < warmup:
-        return config.learning_rate * progress / warmup
-    return config.learning_rate * SCHEDULES[config.schedule](config, (progress - warmup) / max(1 - warmup, 1e-9))
+        return progress / warmup
+    return SCHEDULES[config.schedule](config, (progress - warmup) / max(1 - warmup, 1e-9))
 
 
 def _cosine(_: ProxyConfig, progress: float) -> float:
@@ -142,7 +180,7 @@ def _warmup_stable_decay(config: ProxyConfig, progress: float) -> float:
     return min(1.0, (1 - progress) / decay) if decay else 1.0
 
 
-OPTIMIZERS: Mapping[str, Callable[[Decoder, ProxyConfig], list[torch.optim.Optimizer]]] = {
+OPTIMIZERS: Mapping[str, Callable[[Sequence[Decoder]], list[torch.optim.Optimizer]]] = {
     "muon": muon,
     "adamw": adamw,
 }

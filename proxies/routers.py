@@ -31,42 +31,42 @@ class Routing:
 class Router:
     """One way to route.
 
-    route: from logits `N x E` (float32), a layer's state `S` and K. state: what a training starts with, `L x S`.
+    route: from logits `N x E` (float32), a layer's state `N x S` and K. state: what a training starts with, `L x S`.
     coefficient: of the balance loss, from the state. updated: the state after a step with loads `L x E`.
     """
 
     route: Callable[[Tensor, Tensor, int], Routing]
     state: Callable[[ProxyConfig], Tensor]
-    coefficient: Callable[[ProxyConfig, Tensor], Tensor | float]
+    coefficient: Callable[[ProxyConfig, Tensor], Tensor]
     updated: Callable[[ProxyConfig, Tensor, Tensor], Tensor]
 
 
-def softmax(logits_NE: Tensor, state_S: Tensor, top_k: int) -> Routing:
+def softmax(logits_NE: Tensor, state_NS: Tensor, top_k: int) -> Routing:
     """Choose the K largest of a softmax; gates sum to one, but for top-1, where the score itself is the gate."""
-    del state_S
+    del state_NS
     scores_NE = logits_NE.softmax(-1)
     gates_NK, experts_NK = scores_NE.topk(top_k, dim=-1)
     return Routing(TopK(experts_NK, _normalized(gates_NK)), scores_NE)
 
 
-def softmax_scores(logits_NE: Tensor, state_S: Tensor, top_k: int) -> Routing:
+def softmax_scores(logits_NE: Tensor, state_NS: Tensor, top_k: int) -> Routing:
     """Choose the K largest of a softmax; the scores are the gates."""
-    del state_S
+    del state_NS
     scores_NE = logits_NE.softmax(-1)
     gates_NK, experts_NK = scores_NE.topk(top_k, dim=-1)
     return Routing(TopK(experts_NK, gates_NK), scores_NE)
 
 
-def sigmoid(logits_NE: Tensor, biases_E: Tensor, top_k: int) -> Routing:
+def sigmoid(logits_NE: Tensor, biases_NE: Tensor, top_k: int) -> Routing:
     """Choose the K largest of sigmoid + bias; gates know no bias and sum to one, but for top-1 (arXiv:2412.19437)."""
     scores_NE = logits_NE.sigmoid()
-    experts_NK = (scores_NE + biases_E).topk(top_k, dim=-1).indices
+    experts_NK = (scores_NE + biases_NE).topk(top_k, dim=-1).indices
     return Routing(TopK(experts_NK, _normalized(scores_NE.gather(1, experts_NK))), scores_NE)
 
 
-def relu(logits_NE: Tensor, state_S: Tensor, top_k: int) -> Routing:
+def relu(logits_NE: Tensor, state_NS: Tensor, top_k: int) -> Routing:
     """Choose every expert whose logit is above 0, which is its gate: ReMoE (arXiv:2412.14711)."""
-    del state_S, top_k
+    del state_NS, top_k
     gates_NE = logits_NE.relu()
     return Routing(Positive(gates_NE), gates_NE)
 
@@ -106,14 +106,13 @@ def _kept(config: ProxyConfig, state_LS: Tensor, loads_LE: Tensor) -> Tensor:
     return state_LS
 
 
-def _configured(config: ProxyConfig, state_LS: Tensor) -> float:
-    del state_LS
-    return config.balance_coefficient
+def _configured(config: ProxyConfig, state_LS: Tensor) -> Tensor:
+    return state_LS.new_tensor(config.balance_coefficient)
 
 
-def _none(config: ProxyConfig, state_LS: Tensor) -> float:
-    del config, state_LS
-    return 0.0
+def _none(config: ProxyConfig, state_LS: Tensor) -> Tensor:
+    del config
+    return state_LS.new_zeros(())
 
 
 def _adapted(config: ProxyConfig, state_LS: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from proxies.config import ProxyConfig, trial_flops
 from proxies.errors import ProxyError
+from proxies.fitting import step
 from proxies.initialize import INITIALIZERS, averaged, drop_upcycled, grown, merged, upcycled
 from proxies.model import Decoder
 from proxies.optimizers import OPTIMIZERS
 from proxies.starts import CHECKS
-from proxies.train import step
 
 DENSE = {"layers": 2, "width": 16, "heads": 2, "ffn_width": 24, "sequence_tokens": 12, "lags": 2}
 V = 13
@@ -77,7 +77,7 @@ def test_copies_of_features_part_as_soon_as_they_train() -> None:
     large = grown(model(), config(width=32, heads=4, ffn_width=48), seed=0)
     rows = torch.randint(V, (4, 13), generator=torch.Generator().manual_seed(0)).numpy()
     for _ in range(2):
-        step(large, rows, OPTIMIZERS["adamw"](large, large.config))
+        step([large], rows[None], OPTIMIZERS["adamw"]([large]))
     read = large.up.unflatten(-1, (2, 16)).sum(-2)  # what each neuron reads of each feature
     assert (read[..., :24, :] - read[..., 24:, :]).abs().max() > 1e-3
 
@@ -85,7 +85,7 @@ def test_copies_of_features_part_as_soon_as_they_train() -> None:
 def test_every_grown_layer_learns() -> None:
     deep = grown(model(), config(layers=4), seed=0)
     rows = torch.randint(V, (4, 13), generator=torch.Generator().manual_seed(0)).numpy()
-    step(deep, rows, OPTIMIZERS["muon"](deep, deep.config))
+    step([deep], rows[None], OPTIMIZERS["muon"]([deep]))
     assert all(deep.out[layer].abs().max() > 0 for layer in range(4))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from proxies.attention import attend, causal_mask, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.layers import cross_entropy, rms_norm, squared_relu
-from proxies.model import Decoder
+from proxies.model import Decoder, embed
 
 CONFIGS = {
     "dense": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=12, lags=3),
@@ -51,7 +51,7 @@ def test_a_shorter_sequence_has_the_logits_of_the_longer_ones_start(config: Prox
 
 def test_before_the_first_token_stands_end_of_document() -> None:
     model, tokens = decoder(ProxyConfig(layers=1, width=16, heads=2, sequence_tokens=12, lags=2)), some_tokens()
-    embedded = model._embed(tokens).view(3, 12, 16)
+    embedded = embed([model], tokens[None]).view(3, 12, 16)
     table = model.table.view(3, V, 16)
     assert torch.allclose(embedded[0, 0], table[0, tokens[0, 0]] + table[1, 0] + table[2, 0])
     expected = table[0, tokens[0, 5]] + table[1, tokens[0, 4]] + table[2, tokens[0, 3]]
@@ -115,7 +115,7 @@ def test_squared_relu_is_that_of_torch() -> None:
 
 def test_cross_entropy_is_that_of_torch() -> None:
     targets = some_tokens(rows=1, width=20)[0]
-    assert_same(lambda x: cross_entropy(x, targets), lambda x: nn.functional.cross_entropy(x, targets))
+    assert_same(lambda x: cross_entropy(x, targets).mean(), lambda x: nn.functional.cross_entropy(x, targets))
 
 
 def assert_same(function: object, reference: object) -> None:

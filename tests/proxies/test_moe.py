@@ -22,22 +22,22 @@ def top1_fractions(scores: Tensor) -> Tensor:
 
 
 def test_balance_loss_of_a_micro_batch_punishes_specialised_ranks() -> None:
-    assert balance_loss(RANK_A, top1_fractions(RANK_A)).item() == pytest.approx(2.6)
-    assert balance_loss(RANK_B, top1_fractions(RANK_B)).item() == pytest.approx(2.6)
+    assert balance_loss(RANK_A[None], top1_fractions(RANK_A)[None]).item() == pytest.approx(2.6)
+    assert balance_loss(RANK_B[None], top1_fractions(RANK_B)[None]).item() == pytest.approx(2.6)
 
 
 def test_balance_loss_of_the_global_batch_does_not_and_is_the_mean_over_ranks() -> None:
     both = torch.cat([RANK_A, RANK_B])
     fractions = top1_fractions(both)
-    assert balance_loss(both, fractions).item() == pytest.approx(1.5)
-    ranks = [balance_loss(rank, fractions).item() for rank in (RANK_A, RANK_B)]
+    assert balance_loss(both[None], fractions[None]).item() == pytest.approx(1.5)
+    ranks = [balance_loss(rank[None], fractions[None]).item() for rank in (RANK_A, RANK_B)]
     assert sum(ranks) / 2 == pytest.approx(1.5)
 
 
 def test_balance_loss_is_one_when_balanced_and_the_number_of_experts_when_one_takes_all() -> None:
-    assert balance_loss(torch.full((8, 4), 0.25), torch.full((4,), 0.25)).item() == pytest.approx(1)
+    assert balance_loss(torch.full((1, 8, 4), 0.25), torch.full((1, 4), 0.25)).item() == pytest.approx(1)
     one = torch.eye(4)[:1].expand(8, 4)
-    assert balance_loss(one, one[0]).item() == pytest.approx(4)
+    assert balance_loss(one[None], one[:1]).item() == pytest.approx(4)
 
 
 def nets_and_tokens(activation: str = "relu2", experts: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -57,7 +57,7 @@ def test_dispatch_is_every_expert_on_every_token_times_its_gate(router: str, act
     net, choice = ACTIVATIONS[activation], routing.choice
     is_top = isinstance(choice, TopK)
     gates = torch.zeros(9, 5).scatter(1, choice.experts, choice.gates) if is_top else choice.gates  # type: ignore[attr-defined]
-    expected = sum(gates[:, e : e + 1] * net(x, up[e], down[e]) for e in range(5))
+    expected = sum(gates[:, e : e + 1] * net(x, up[e : e + 1], down[e : e + 1]) for e in range(5))
     assert isinstance(expected, Tensor)
     actual = choice.combine(x, list(zip(up.unbind(0), down.unbind(0), strict=True)), net)
     assert torch.equal(choice.counts(5), (gates > 0).sum(0))
@@ -90,7 +90,7 @@ def test_a_token_that_no_expert_wants_gets_nothing() -> None:
 
 
 def test_the_z_loss_of_even_logits_is_the_squared_log_of_the_number_of_experts() -> None:
-    assert z_loss(torch.zeros(3, 8)).item() == pytest.approx(math.log(8) ** 2)
+    assert z_loss(torch.zeros(1, 3, 8)).item() == pytest.approx(math.log(8) ** 2)
 
 
 def routed(**changes: object) -> Decoder:
@@ -125,7 +125,7 @@ def test_with_counts_summed_over_ranks_the_mean_penalty_is_that_of_the_whole_bat
     expected = whole.logits_and_penalty(some_tokens())[1]
     ranks = [routed(balance_coefficient=1.0, layers=1) for _ in range(2)]
     for rank in ranks:
-        rank.sum_over_ranks = lambda _: whole.chosen[0].clone()
+        rank.sum_over_ranks = lambda _: whole.chosen[:1].clone()
     found = [r.logits_and_penalty(part)[1] for r, part in zip(ranks, some_tokens().split(2), strict=True)]
     assert torch.stack(found).mean().item() == pytest.approx(expected.item(), rel=1e-6)
     alone = [routed(balance_coefficient=1.0, layers=1).logits_and_penalty(part)[1] for part in some_tokens().split(2)]

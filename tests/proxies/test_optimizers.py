@@ -5,7 +5,7 @@ import torch
 
 from proxies.config import ProxyConfig
 from proxies.model import Decoder
-from proxies.optimizers import OPTIMIZERS, Muon, learning_rate, orthogonalize
+from proxies.optimizers import OPTIMIZERS, Muon, orthogonalize, rate_share
 
 
 def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices() -> None:
@@ -45,7 +45,7 @@ def test_every_optimizer_moves_every_weight_once(name: str, experts: int) -> Non
     model = Decoder(config, vocabulary=11, end_of_document=0, dtype=torch.float32)
     model.initialize(0)
     before = [p.detach().clone() for p in model.parameters()]
-    optimizers = OPTIMIZERS[name](model, config)
+    optimizers = OPTIMIZERS[name]([model])
     held = [p for o in optimizers for group in o.param_groups for p in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
     for parameter in model.parameters():
@@ -56,10 +56,8 @@ def test_every_optimizer_moves_every_weight_once(name: str, experts: int) -> Non
 
 
 def rate(schedule: str, progress: float) -> float:
-    config = ProxyConfig.from_plain(
-        {"layers": 1, "width": 2, "heads": 1, "learning_rate": 1.0, "warmup_fraction": 0.1, "schedule": schedule}
-    )
-    return learning_rate(config, progress)
+    config = ProxyConfig.from_plain({"layers": 1, "width": 2, "heads": 1, "warmup_fraction": 0.1, "schedule": schedule})
+    return rate_share(config, progress)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])

@@ -14,9 +14,10 @@ from proxies.documents import Question
 from proxies.errors import CorpusError, SourceError
 from proxies.evaluate import bits_per_byte, evaluation_tokens
 from proxies.excerpts import Excerpts
+from proxies.measuring import measure
 from proxies.questions import Choices
 from proxies.sources import open_source
-from proxies.train import build, measure, train
+from proxies.train import build, train
 
 TINY = ProxyConfig(layers=1, width=16, heads=1, sequence_tokens=32, batch_sequences=4, lags=3, learning_rate=0.02)
 LETTERS, CHOICES = "abcdefghijkl", 4

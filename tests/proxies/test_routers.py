@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from proxies.config import CHOICES, ProxyConfig
-from proxies.model import Decoder
+from proxies.fitting import step
+from proxies.layers import rms_norm
+from proxies.model import Decoder, embed
 from proxies.moe import Positive, TopK
 from proxies.optimizers import OPTIMIZERS
 from proxies.routers import L1_FACTOR, L1_START, ROUTERS
-from proxies.train import step
 
 LOGITS = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
 
@@ -27,8 +28,8 @@ def trained(router: str, steps: int) -> tuple[Decoder, list[float]]:
     model = Decoder(proxy, vocabulary=13, end_of_document=0, dtype=torch.float32)
     model.initialize(0)
     rows = torch.randint(13, (4, 13), generator=torch.Generator().manual_seed(1)).numpy()
-    optimizers = OPTIMIZERS["muon"](model, proxy)
-    return model, [step(model, rows, optimizers).item() for _ in range(steps)]
+    optimizers = OPTIMIZERS["muon"]([model])
+    return model, [step([model], rows[None], optimizers).item() for _ in range(steps)]
 
 
 def chosen(router: str, *, top_k: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -93,11 +94,11 @@ def test_l1_at_balanced_loads_and_target_sparsity_is_the_plain_l1_of_the_gates()
     model = Decoder(proxy, vocabulary=13, end_of_document=0, dtype=torch.float32)
     model.initialize(0)
     model.router_state.fill_(1.0)
-    model.sum_over_ranks = lambda _: torch.tensor([24, 24, 24, 24, 48])  # 48 tokens, half of the experts each
+    model.sum_over_ranks = lambda _: torch.tensor([[24, 24, 24, 24, 48]])  # 48 tokens, half of the experts each
     gates: list[Tensor] = []
     route = ROUTERS["relu"].route
     tokens = torch.randint(13, (4, 12), generator=torch.Generator().manual_seed(1))
-    h = model._norm(model._embed(tokens))  # attention writes nothing yet
+    h = rms_norm(embed([model], tokens[None]), torch.float32)  # attention writes nothing yet
     assert model.router is not None
     gates.append(route(h @ model.router[0].T, torch.zeros(1), 2).scores)
     assert model.logits_and_penalty(tokens)[1].item() == pytest.approx(gates[0].sum(-1).mean().item(), rel=1e-5)

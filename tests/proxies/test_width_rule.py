@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from proxies.config import ProxyConfig
-from proxies.model import Decoder
-from proxies.optimizers import OPTIMIZERS, set_learning_rate
-from proxies.train import step
+from proxies.fitting import step
+from proxies.layers import rms_norm
+from proxies.model import Decoder, attention, embed, routed
+from proxies.optimizers import OPTIMIZERS, set_rate
 
 STEPS = 10
 
@@ -28,20 +29,20 @@ def activations(width: int, *, seed: int, optimizer: str, experts: int, base_wid
     model = Decoder(config, vocabulary=64, end_of_document=0, dtype=torch.float32)
     model.initialize(seed)
     rows = torch.randint(64, (4, 17), generator=torch.Generator().manual_seed(seed)).numpy()
-    optimizers = OPTIMIZERS[optimizer](model, config)
+    optimizers = OPTIMIZERS[optimizer]([model])
     for _ in range(STEPS):
-        set_learning_rate(optimizers, config.learning_rate)
-        step(model, rows, optimizers)
+        set_rate(optimizers, model, 1.0)
+        step([model], rows[None], optimizers)
     found: dict[str, float] = {}
     with torch.no_grad():
-        x = model._embed(torch.from_numpy(rows[:, :-1]))
+        x = embed([model], torch.from_numpy(rows[None, :, :-1]))
         found["embedding"] = rms(x)
-        y = model._attention(model._norm(x), model.qkv[0].flatten(0, 1), model.out[0], 4, 16)
-        h = model._norm(x + y)
+        y = attention(model, rms_norm(x, torch.float32), model.qkv[:1].flatten(1, 2), model.out[:1], 16)
+        h = rms_norm(x + y, torch.float32)
         found["attention"] = rms(y)
         if model.router is not None:
             found["router"] = rms(h @ model.router[0].T)
-            found["net"] = rms(model._routed(0, h, model.router[0], model.up[0].flatten(1, 2), model.down[0])[0])
+            found["net"] = rms(routed([model], 0, h, model.router[:1], model.up[:1].flatten(2, 3), model.down[:1])[0])
         else:
             found["net"] = rms((h @ model.up[0].flatten(0, 2).T).relu().square() @ model.down[0, 0].T)
         found["logits"] = rms(model(torch.from_numpy(rows[:, :-1])))
