@@ -10,19 +10,19 @@ from torch.nn.functional import silu
 
 from proxies.layers import product, squared_relu
 
-FeedForward = Callable[[Tensor, Tensor, Tensor], Tensor]
+Activation = Callable[[Tensor], Tensor]  # what `up` wrote, to what `down` reads
 
 
-def relu2(x_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor) -> Tensor:
-    """Return down(relu(up(x))^2), `N x D`."""
-    return product(squared_relu(product(x_ND, up_MFD)), down_MDF)
+def feed_forward(x_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor, activation: Activation) -> Tensor:
+    """Return down(activation(up(x))), `N x D`."""
+    return product(activation(product(x_ND, up_MFD)), down_MDF)
 
 
-def swiglu(x_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor) -> Tensor:
-    """Return down(silu(gate(x)) * up(x)), `N x D` (arXiv:2002.05202, Eq. 6)."""
-    gate_NF, value_NF = product(x_ND, up_MFD).chunk(2, dim=-1)
-    return product(silu(gate_NF) * value_NF, down_MDF)
+def swiglu(gate_and_value: Tensor) -> Tensor:
+    """Return silu(gate) * value (arXiv:2002.05202, Eq. 6)."""
+    gate_NF, value_NF = gate_and_value.chunk(2, dim=-1)
+    return silu(gate_NF) * value_NF
 
 
-ACTIVATIONS: Mapping[str, FeedForward] = {"relu2": relu2, "swiglu": swiglu}
+ACTIVATIONS: Mapping[str, Activation] = {"relu2": squared_relu, "swiglu": swiglu}
 UP_MATRICES: Mapping[str, int] = {"relu2": 1, "swiglu": 2}

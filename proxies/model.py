@@ -14,7 +14,7 @@ from torch.nn.functional import embedding_bag, pad
 
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
-from proxies.feedforward import ACTIVATIONS, UP_MATRICES
+from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
 from proxies.layers import product, rms_norm, stacked
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS
@@ -136,7 +136,8 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
             y_ND, layer_penalty_M = routed(models, layer, h_ND, routers[layer], up[group].flatten(2, 3), down[group])
             penalty_M = penalty_M + layer_penalty_M / config.layers
         else:
-            y_ND = ACTIVATIONS[config.activation](h_ND, up[layer].flatten(1, 3), down[layer][:, 0])
+            activation = ACTIVATIONS[config.activation]
+            y_ND = feed_forward(h_ND, up[layer].flatten(1, 3), down[layer][:, 0], activation)
         x_ND = x_ND + y_ND
     heads = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
     return product(rms_norm(x_ND, dtype), stacked(heads, dtype)), penalty_M
@@ -172,10 +173,9 @@ def routed(
     state_NS = torch.stack([m.router_state[layer] for m in models]).repeat_interleave(len(h_ND) // M, 0)
     routing = router.route(logits_NE, state_NS, config.top_k)
     choice = routing.choice.of_models(M, E)
-    nets = zip(up_MEFD[:, :E].flatten(0, 1), down_MEDF[:, :E].flatten(0, 1), strict=True)
-    y_ND = choice.combine(h_ND, list(nets), activation)
+    y_ND = choice.combine(h_ND, up_MEFD[:, :E].flatten(0, 1), down_MEDF[:, :E].flatten(0, 1), activation)
     for shared in range(E, E + config.shared_experts):
-        y_ND = y_ND + activation(h_ND, up_MEFD[:, shared], down_MEDF[:, shared])
+        y_ND = y_ND + feed_forward(h_ND, up_MEFD[:, shared], down_MEDF[:, shared], activation)
     if not torch.is_grad_enabled():
         return y_ND, y_ND.new_zeros(M)
     tokens_M1 = torch.full((M, 1), len(h_ND) // M, device=h_ND.device)

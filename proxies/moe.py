@@ -4,15 +4,13 @@
 # Of several models the tokens and experts stand one model's after another's: then N and E are of all together.
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from proxies.feedforward import FeedForward
-from proxies.layers import apply
-
-Net = tuple[Tensor, Tensor]  # up and down of one expert
+from proxies.dispatch import Rows, joined, spread, through_experts
+from proxies.feedforward import Activation
 
 
 class Choice(Protocol):
@@ -26,7 +24,7 @@ class Choice(Protocol):
         """Return the choice among the experts of all `models`, each of whose tokens chose among its own `experts`."""
         ...
 
-    def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+    def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
         """Return `N x D`: each token through its experts, weighted by their gates."""
         ...
 
@@ -49,18 +47,17 @@ class TopK:
         first_M = torch.arange(models, device=self.experts.device) * experts
         return TopK(self.experts + first_M.repeat_interleave(len(self.experts) // models)[:, None], self.gates)
 
-    def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
-        """Return `N x D`: rows in the order of experts through their nets, and back by products with the gates."""
-        tokens, slots = self.experts.shape
+    def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
+        """Return `N x D`: rows in the order of experts through their nets, and back with the gates as weights."""
         flat_P = self.experts.flatten()
         order_P = torch.argsort(flat_P, stable=True)
-        inverse_P = torch.empty_like(order_P)
-        inverse_P[order_P] = torch.arange(len(order_P), device=order_P.device)
-        sorted_PD = apply(_Spread, x_ND, order_P, inverse_P.view(tokens, slots))
-        y_PD = _through(sorted_PD, self.counts(len(nets)), nets, activation)
-        rows_PD = apply(_Gather, y_PD, order_P, inverse_P)
-        gates_N1K = self.gates.to(x_ND.dtype).unsqueeze(1)
-        return torch.bmm(gates_N1K, rows_PD.view(tokens, slots, -1)).squeeze(1)
+        rows = Rows.of(self.counts(len(up_EFD)))
+        tokens_R = rows.filled(order_P // self.experts.shape[1])
+        rows_P = torch.empty_like(order_P)
+        rows_P[order_P] = rows.places
+        rows_NK = rows_P.view_as(self.experts)
+        y_RD = through_experts(spread(x_ND, tokens_R, rows_NK), rows.bounds, up_EFD, down_EDF, activation)
+        return joined(y_RD, self.gates, tokens_R, rows_NK)
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,16 @@ class Positive:
         assert self.gates.shape[1] == experts
         return Positive(self.gates, models)
 
-    def combine(self, x_ND: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
+    def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
         """Return `N x D`: the rows of the pairs with a gate through their nets, added up where they came from."""
         gates_MEN = self._by_model().mT
         models_P, experts_P, tokens_P = (gates_MEN > 0).nonzero(as_tuple=True)
-        rows_P = tokens_P + models_P * gates_MEN.shape[2]
-        y_PD = _through(x_ND.index_select(0, rows_P), self.counts(len(nets)), nets, activation)
-        gates_P1 = self.gates[rows_P, experts_P].to(x_ND.dtype).unsqueeze(1)
-        return torch.zeros_like(x_ND).index_add(0, rows_P, y_PD * gates_P1)
+        tokens_P = tokens_P + models_P * gates_MEN.shape[2]
+        rows = Rows.of(self.counts(len(up_EFD)))
+        x_RD = x_ND.index_select(0, rows.filled(tokens_P))
+        y_RD = through_experts(x_RD, rows.bounds, up_EFD, down_EDF, activation)
+        gates_P1 = self.gates[tokens_P, experts_P].to(x_ND.dtype).unsqueeze(1)
+        return torch.zeros_like(x_ND).index_add(0, tokens_P, y_RD.index_select(0, rows.places) * gates_P1)
 
     def _by_model(self) -> Tensor:
         return self.gates.view(self.models, -1, self.gates.shape[1])
@@ -106,39 +105,3 @@ def balance_loss(scores_MNE: Tensor, loads_ME: Tensor) -> Tensor:
 def z_loss(logits_MNE: Tensor) -> Tensor:
     """Return `M`: the mean squared log of the softmax denominator, to keep logits small (arXiv:2202.08906, Eq. 5)."""
     return logits_MNE.logsumexp(-1).square().mean(1)
-
-
-class _Spread(torch.autograd.Function):
-    """Rows of `x` in expert order; on the way back a gather and a sum, never a scatter."""
-
-    @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, order_P: Tensor, inverse_NK: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(inverse_NK)
-        return x_ND.index_select(0, order_P // inverse_NK.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (inverse_NK,) = ctx.saved_tensors
-        rows = grads[0].index_select(0, inverse_NK.flatten())
-        return rows.view(*inverse_NK.shape, -1).sum(1), None, None
-
-
-class _Gather(torch.autograd.Function):
-    """Rows back in token order; the way back is the forward permutation."""
-
-    @staticmethod
-    def forward(ctx: Any, y_PD: Tensor, order_P: Tensor, inverse_P: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(order_P)
-        return y_PD.index_select(0, inverse_P)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (order_P,) = ctx.saved_tensors
-        return grads[0].index_select(0, order_P), None, None
-
-
-def _through(sorted_PD: Tensor, counts_E: Tensor, nets: list[Net], activation: FeedForward) -> Tensor:
-    """Return each row through the net of its expert; the rows stand in the order of experts, `counts_E` of each."""
-    parts = zip(sorted_PD.split(counts_E.tolist()), nets, strict=True)
-    outputs = [activation(part, up[None], down[None]) for part, (up, down) in parts if len(part)]
-    return torch.cat(outputs) if outputs else sorted_PD

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from proxies.config import ProxyConfig
-from proxies.feedforward import ACTIVATIONS, UP_MATRICES
+from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
 from proxies.model import Decoder
 from proxies.moe import TopK, balance_loss, z_loss
 from proxies.routers import ROUTERS
@@ -57,9 +57,10 @@ def test_dispatch_is_every_expert_on_every_token_times_its_gate(router: str, act
     net, choice = ACTIVATIONS[activation], routing.choice
     is_top = isinstance(choice, TopK)
     gates = torch.zeros(9, 5).scatter(1, choice.experts, choice.gates) if is_top else choice.gates  # type: ignore[attr-defined]
-    expected = sum(gates[:, e : e + 1] * net(x, up[e : e + 1], down[e : e + 1]) for e in range(5))
+    outputs = [feed_forward(x, up[e : e + 1], down[e : e + 1], net) for e in range(5)]
+    expected = sum(gates[:, e : e + 1] * output for e, output in enumerate(outputs))
     assert isinstance(expected, Tensor)
-    actual = choice.combine(x, list(zip(up.unbind(0), down.unbind(0), strict=True)), net)
+    actual = choice.combine(x, up, down, net)
     assert torch.equal(choice.counts(5), (gates > 0).sum(0))
     g = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
     wanted = torch.autograd.grad(expected, [x, weights, up, down], g, retain_graph=True)
@@ -72,11 +73,10 @@ def test_an_expert_that_nobody_chose_gets_no_gradient_and_breaks_nothing() -> No
     x = torch.ones(4, 2)
     logits = torch.tensor([[5.0, 1.0, -9.0]]).expand(4, 3)
     up, down = torch.ones(3, 4, 2, requires_grad=True), torch.ones(3, 2, 4, requires_grad=True)
-    nets = list(zip(up.unbind(0), down.unbind(0), strict=True))
     for router in ("softmax", "relu"):
         up.grad = None
         routing = ROUTERS[router].route(logits, torch.empty(0), 2)
-        routing.choice.combine(x, nets, ACTIVATIONS["relu2"]).sum().backward()
+        routing.choice.combine(x, up, down, ACTIVATIONS["relu2"]).sum().backward()
         assert up.grad is not None
         assert up.grad[2].abs().max() == 0
         assert up.grad[:2].abs().min() > 0
@@ -84,9 +84,8 @@ def test_an_expert_that_nobody_chose_gets_no_gradient_and_breaks_nothing() -> No
 
 def test_a_token_that_no_expert_wants_gets_nothing() -> None:
     x, _, up, down = nets_and_tokens()
-    nets = list(zip(up.unbind(0), down.unbind(0), strict=True))
     choice = ROUTERS["relu"].route(-torch.ones(9, 5), torch.empty(0), 2).choice
-    assert torch.equal(choice.combine(x, nets, ACTIVATIONS["relu2"]), torch.zeros(9, 6))
+    assert torch.equal(choice.combine(x, up, down, ACTIVATIONS["relu2"]), torch.zeros(9, 6))
 
 
 def test_the_z_loss_of_even_logits_is_the_squared_log_of_the_number_of_experts() -> None:
