@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from mixopt.optimize.encoding import Array, Indices, Inputs
-from mixopt.optimize.extrapolation import Place, outlook
+from mixopt.optimize.extrapolation import Outlook, Place, outlook
 from mixopt.optimize.surrogate import GUESSED_NOISE, Surrogate
 from mixopt.problem import Problem
 
@@ -62,10 +62,7 @@ class Belief:
         unknown = [f for f in problem.ladder if f.name not in names]
         ahead = [*(Place.of_rung(surrogate, problem, f.name) for f in unknown), *beyond]
         ways = outlook(surrogate, problem, inputs, mean[-1], ahead)
-        lift = np.vstack([np.eye(len(names)), np.outer(ways.slopes, np.eye(len(names))[-1])])
-        lifted = np.kron(lift, np.eye(count))
-        covariance = lifted @ joint @ lifted.T
-        covariance[len(joint) :, len(joint) :] += ways.extra
+        covariance = _lifted(joint, ways)
         order = [names.index(f.name) if f.name in names else len(names) + unknown.index(f) for f in problem.ladder]
         order += [len(names) + len(unknown) + k for k in range(len(beyond))]
         rows = (np.array(order)[:, None] * count + np.arange(count)).ravel()
@@ -124,6 +121,15 @@ class Belief:
         spread = np.sqrt(np.maximum(self.covariance.diagonal()[own], 0.0) + self.noise[rung] + LEAST_VARIANCE)
         moves: Array = self.covariance[own, -count:] / spread[:, None]
         return moves
+
+
+def _lifted(joint: Array, ways: Outlook) -> Array:
+    """Return the covariance `joint` of the rungs observed, with that of P places above the last: `R B + P B` square."""
+    if not len(ways.slopes):
+        return joint
+    count = ways.mean.shape[1]
+    across = np.kron(ways.slopes, joint[:, -count:])
+    return np.block([[joint, across], [across.T, np.kron(ways.slopes[:, None], across[-count:]) + ways.extra]])
 
 
 def knowledge_gradient(belief: Belief, rung: int) -> Array:

@@ -28,10 +28,13 @@ class Residual:
     length: float
     growth: float
 
-    def covariance(self, points: Array, predicted: Array) -> Array:
-        """Return the covariance of rows at `points`, `n x d`, whose objective is `predicted`, `n`, standardised."""
-        sd = self.amplitude * grown(predicted, self.growth)
-        found: Array = np.outer(sd, sd) * matern(points, points, self.length)
+    def covariance(self, points: Array, predicted: Array, others: Array, of_others: Array) -> Array:
+        """Return the covariance between rows at `points`, `n x d`, and at `others`.
+
+        predicted, of_others: the objective that is predicted of these and of those, standardised, `n`.
+        """
+        sd, others_sd = (self.amplitude * grown(u, self.growth) for u in (predicted, of_others))
+        found: Array = np.outer(sd, others_sd) * matern(points, others, self.length)
         return found
 
     @classmethod
@@ -63,6 +66,6 @@ class Residual:
 
     def likelihood(self, missed: Array, points: Array, predicted: Array, noise: Array) -> float:
         """Return twice the logarithm of that of what was `missed`, a constant aside."""
-        gram = self.covariance(points, predicted)
+        gram = self.covariance(points, predicted, points, predicted)
         gram = gram + np.diag(noise + NUGGET * gram.diagonal())
         return -float(missed @ np.linalg.solve(gram, missed)) - float(np.linalg.slogdet(gram)[1])

@@ -3,7 +3,7 @@
 Each rung is modelled set by set as a stack of members (`members.py`) weighed by cross-validation; the prediction of
 the rung below is a covariate of the next. The objective is composed from the sets' predictions. What the stack misses
 of the objective is a Gaussian process whose size comes from out-of-fold residuals, so that it is honest about the
-misfit of laws; rungs are joined as f_r = b_r f_(r-1) + delta_r (Kennedy and O'Hagan 2000).
+misfit of laws (`residual.py`), and joins the rungs (`conditioning.py`).
 
 Shapes: n observations at a rung, d domains, m evaluation sets, B mixtures, R rungs, M members.
 """
@@ -19,6 +19,7 @@ from mixopt.evidence import Evidence, LastFit
 from mixopt.objective import Objective
 from mixopt.optimize.calibration import Errors, learn
 from mixopt.optimize.composition import expected, joint_errors
+from mixopt.optimize.conditioning import At, Conditioned, Told
 from mixopt.optimize.encoding import Encoding, Indices, Inputs, Table
 from mixopt.optimize.item_counts import with_items
 from mixopt.optimize.members import MEMBERS, Entry, Features, Fitted
@@ -35,10 +36,8 @@ MISFIT = 0.12  # of members, in spreads of the losses
 GUESSED_DRIFT = 0.15  # likewise, of what a rung adds to the one below; a guess
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
-PASSED_ON = (
-    0.2  # of the residual's mean: what members miss at one rung is mostly its own; all of it lowered ranks above
-)
 RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
+JITTER = 1e-6  # of the residual's variance, on top of noise
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 
@@ -142,30 +141,38 @@ class Surrogate:
 
     def posterior(self, inputs: Inputs) -> tuple[Array, Array]:
         """Return means, `R x B`, and the covariance of all rungs and mixtures, `R B x R B`, rung by rung."""
-        points = [inputs.coordinates, *(rung.table.inputs.coordinates for rung in self.rungs)]
-        starts, stacked = np.cumsum([0, *map(len, points)]), np.vstack(points)
-        total = len(stacked)
         losses = self._expected(inputs)
-        predicted = np.hstack([losses, *self._at_rows])
-        mean, joint = np.zeros(0), np.zeros((0, 0))
-        for place, rung in enumerate(self.rungs):
-            mean, joint = _raised(mean, joint, rung, stacked, predicted[place])
-            own = place * total + np.arange(starts[place + 1], starts[place + 2])
-            gain = np.linalg.solve(joint[np.ix_(own, own)] + np.diag(rung.row_noise + _jitter(rung)), joint[own]).T
-            mean = mean + gain @ (rung.left - mean[own])
-            joint = joint - gain @ joint[own]
-        kept = (np.arange(len(self.rungs))[:, None] * total + np.arange(len(inputs))).ravel()
-        return losses + mean[kept].reshape(len(self.rungs), -1), joint[np.ix_(kept, kept)]
+        mean, joint = self._conditioned.posterior(At(points=inputs.coordinates, predicted=self._standardised(losses)))
+        return losses + mean, joint
 
     def _expected(self, inputs: Inputs) -> Array:
         """Return the objective that the members alone predict at every rung, `R x B`."""
         pairs = zip(self.rungs, self.linked(inputs), strict=True)
         return np.array([expected(self.objective, self.encoding.sets, values, rung.errors) for rung, values in pairs])
 
+    def _standardised(self, losses: Array) -> Array:
+        center = np.array([[rung.scale.objective_center] for rung in self.rungs])
+        result: Array = (losses - center) / np.array([[rung.scale.objective_width] for rung in self.rungs])
+        return result
+
     @cached_property
-    def _at_rows(self) -> tuple[Array, ...]:
-        """The same at the rows of every rung, `R x n` each."""
-        return tuple(self._expected(rung.table.inputs) for rung in self.rungs)
+    def _conditioned(self) -> Conditioned:
+        """The residual processes, given all rows."""
+        tables = [rung.table for rung in self.rungs]
+        ends = np.cumsum([0, *(len(table.inputs) for table in tables)])
+        told = [
+            Told(
+                residual=rung.residual,
+                slope=rung.slope,
+                own=slice(start, end),
+                left=rung.left,
+                noise=rung.row_noise + JITTER * rung.residual.amplitude**2,
+            )
+            for rung, start, end in zip(self.rungs, ends, ends[1:], strict=False)
+        ]
+        losses = np.hstack([self._expected(table.inputs) for table in tables])
+        points = np.vstack([table.inputs.coordinates for table in tables])
+        return Conditioned.on(told, At(points=points, predicted=self._standardised(losses)))
 
     @property
     def parameters(self) -> LastFit:
@@ -463,26 +470,6 @@ def _rmse(errors: Array, width: Array) -> Array:
     clipped = np.minimum(np.abs(errors), TAIL * width)
     result: Array = np.sqrt((PRIOR_RUNS * guess + (clipped**2).sum(0)) / (PRIOR_RUNS + len(errors)))
     return result
-
-
-def _raised(mean: Array, joint: Array, rung: RungFit, points: Array, predicted: Array) -> tuple[Array, Array]:
-    """Return the residuals' means and covariance over `points` of one rung more: f_r = b_r f_(r-1) + delta_r.
-
-    predicted: the objective there, by the members of the rung.
-    """
-    total = len(points)
-    own = rung.residual.covariance(points, (predicted - rung.scale.objective_center) / rung.scale.objective_width)
-    if not len(joint):
-        return np.zeros(total), own
-    cross = rung.slope * joint[-total:]
-    return (
-        np.concatenate([mean, PASSED_ON * rung.slope * mean[-total:]]),
-        np.block([[joint, cross.T], [cross, rung.slope * cross[:, -total:] + own]]),
-    )
-
-
-def _jitter(rung: RungFit) -> float:
-    return 1e-6 * rung.residual.amplitude**2
 
 
 def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:

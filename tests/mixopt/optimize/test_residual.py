@@ -41,7 +41,7 @@ def test_what_grows_is_told_from_what_does_not(growth: float) -> None:
 
 def test_nine_of_ten_errors_lie_within_the_interval_among_good_mixtures_and_among_bad_ones() -> None:
     points, predicted, missed = errors(0.1, 0.5, 0.0, seed=1)
-    sd = np.sqrt(found(0.1, 0.5, 0.0).covariance(points, predicted).diagonal())
+    sd = np.sqrt(found(0.1, 0.5, 0.0).covariance(points, predicted, points, predicted).diagonal())
     for good in (predicted < 0.0, predicted > 1.0):
         assert np.mean(np.abs(missed[good]) <= 1.645 * sd[good]) == pytest.approx(0.9, abs=0.06)
 
@@ -62,8 +62,8 @@ def test_few_mixtures_tell_no_growth_and_no_length() -> None:
 
 def test_neighbours_share_what_is_missed_of_them() -> None:
     points, predicted, _ = errors(0.1, 0.0, 0.0)
-    covariance = Residual(amplitude=2.0, length=0.5, growth=0.0).covariance(points, predicted)
+    covariance = Residual(amplitude=2.0, length=0.5, growth=0.0).covariance(points, predicted, points, predicted)
     assert covariance == pytest.approx(4.0 * matern(points, points, 0.5))
-    grown = Residual(amplitude=2.0, length=0.5, growth=0.3).covariance(points, predicted)
+    grown = Residual(amplitude=2.0, length=0.5, growth=0.3).covariance(points, predicted, points, predicted)
     assert grown.diagonal() == pytest.approx(4.0 * np.exp(0.6 * predicted))
     assert np.linalg.eigvalsh(grown).min() > -1e-9
