@@ -6,14 +6,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check dashboard clean
+.PHONY: help quickstart test check bench dashboard clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quickstart: $(RUN_STAMP)  ## Set up, then run a real search on real text
 	$(BIN)/mixopt run configs/quickstart.yaml
@@ -27,6 +28,9 @@ check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
+
+bench: $(RUN_STAMP)  ## Measure every speed against plain loops: a table, and bench.json
+	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.speed
 
 dashboard: $(RUN_STAMP)  ## Open the dashboard on ./mixopt.db
 	$(BIN)/mixopt dashboard

@@ -1,0 +1,68 @@
+"""Times of alternatives, taken in turns in one process, and the table that they end in."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RESULTS = Path("bench.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table; `met` is None where this machine, or what was run so far, cannot tell."""
+
+    name: str
+    value: float | None
+    target: float
+    met: bool | None
+    unit: str
+
+
+def at_least(name: str, value: float, target: float, unit: str) -> Row:
+    return Row(name=name, value=value, target=target, met=value >= target, unit=unit)
+
+
+def at_most(name: str, value: float, target: float, unit: str) -> Row:
+    return Row(name=name, value=value, target=target, met=value <= target, unit=unit)
+
+
+def not_run(name: str, target: float, unit: str) -> Row:
+    return Row(name=name, value=None, target=target, met=None, unit=unit)
+
+
+def race(variants: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 3) -> dict[str, list[float]]:
+    """Return the seconds of this process's processor time that each variant took, round by round, in turns."""
+    for run in variants.values():
+        for _ in range(warm):
+            run()
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, run in variants.items():
+            started = time.process_time()
+            run()
+            found[name].append(time.process_time() - started)
+    return found
+
+
+def ratio(times: Mapping[str, Sequence[float]], slow: str, fast: str) -> float:
+    """Return how many times as fast `fast` is: the median over rounds."""
+    return statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True))
+
+
+def write(rows: Sequence[Row]) -> None:
+    """Print the table, and put its rows into `bench.json` in place of earlier ones of the same names."""
+    earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    fresh = {row.name: asdict(row) for row in rows}
+    kept = {row["name"]: row for row in earlier}
+    for name, row in fresh.items():
+        if row["value"] is not None or name not in kept:
+            kept[name] = row
+    RESULTS.write_text(json.dumps(list(kept.values()), indent=1) + "\n", encoding="utf-8")
+    print(f"\n{'what':<66} {'value':>10} {'target':>8}  met  unit")
+    for row in kept.values():
+        met = {True: "yes", False: "NO", None: "-"}[row["met"]]
+        value = "-" if row["value"] is None else f"{row['value']:,.4g}"
+        print(f"{row['name']:<66} {value:>10} {row['target']:>8,.4g}  {met:<3}  {row['unit']}")
