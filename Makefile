@@ -11,7 +11,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check bench dashboard clean
+.PHONY: help quickstart test cluster-test check bench dashboard clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ quickstart: $(RUN_STAMP)  ## Set up, then run a real search on real text
 
 test: $(DEV_STAMP)  ## Set up, then run the tests
 	$(BIN)/python -m pytest -q
+
+cluster-test: $(DEV_STAMP)  ## Set up, then kill nodes and heads of Ray clusters under searches
+	$(BIN)/python -m pytest -q -m cluster
 
 check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ MixoptError
 |-- ReplayError       a table of runs cannot be replayed as asked: names what it lacks
 |-- ExportError       a mixture cannot be written for that trainer
 `-- WorkerError       the place where proxies train is not there, or went away
+    `-- ClusterGone   a Ray cluster whose head is silent: Ray must not be called any more, not even to leave
 """
 
 from __future__ import annotations
@@ -53,3 +54,7 @@ class ExportError(MixoptError):
 
 class WorkerError(MixoptError):
     """The place where proxies train is not there, or went away."""
+
+
+class ClusterGone(WorkerError):
+    """The head of a Ray cluster is silent for good."""

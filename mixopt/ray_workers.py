@@ -1,5 +1,6 @@
 """Workers on Ray: every job is a task, its progress a stream."""
 
+import atexit
 import logging
 import os
 import queue
@@ -21,7 +22,8 @@ from ray import ObjectRef, ObjectRefGenerator
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from mixopt.errors import WorkerError
+from mixopt.errors import ClusterGone, WorkerError
+from mixopt.ray_head import Head, patience_s
 from mixopt.workers import Job, JobProgress, Outcome, Trainer, too_long
 from proxies.machine import prepare_process
 from proxies.parallel import Ranks, open_port
@@ -58,6 +60,7 @@ class RayWorkers:
         dearest = list(demands.values())[-1]
         cpus = max(each.resources.get("CPU", 0.0) * each.processes for each in demands.values())
         connect(address, None if slots is None else ceil(slots * cpus))
+        self._head = Head(ray.get_runtime_context().gcs_address)
         nodes = [node["Resources"] for node in _nodes()]
         check_demands(demands, nodes)
         self.slots = slots or room(nodes, dearest)
@@ -67,8 +70,9 @@ class RayWorkers:
         """Queue `job` on the cluster.
 
         Raises:
-            WorkerError: a node does not see the job's text.
+            WorkerError: a node does not see the job's text. ClusterGone.
         """
+        self._check_head()
         self._check_sight(job)
         if job.processes == 1:
             self._running[_placed(_train, job).remote(self._trainer, job)] = _Running(job)
@@ -84,7 +88,12 @@ class RayWorkers:
             self._stop(generator)
 
     def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
-        """Return the next event of every job that has one."""
+        """Return the next event of every job that has one.
+
+        Raises:
+            ClusterGone: the head does not answer.
+        """
+        self._check_head()
         late: list[Outcome | JobProgress] = [
             event for generator in list(self._running) for event in self._overdue(generator)
         ]
@@ -99,7 +108,7 @@ class RayWorkers:
     def finished(self) -> list[Outcome]:
         """Return every outcome that is there already."""
         found: list[Outcome] = []
-        while self._running:
+        while self._running and self._head.is_there():
             ready, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
             if not ready:
                 break
@@ -128,12 +137,8 @@ class RayWorkers:
             return
         except ray.exceptions.RayError as error:  # the worker died, not the training
             self._forget(generator)
-            yield Outcome(
-                key=running.job.key,
-                state="lost",
-                error=f"worker lost{running.where}: {_first_line(error)}",
-                node=running.node,
-            )
+            told = f"worker lost{running.where}: {_first_line(error)}{_advice(error, running.job)}"
+            yield Outcome(key=running.job.key, state="lost", error=told, node=running.node)
             return
         if isinstance(event, _Begun):
             running.node, running.since_s = event.node, time.monotonic()
@@ -169,6 +174,14 @@ class RayWorkers:
         if running.group is not None:
             remove_placement_group(running.group)
 
+    def _check_head(self) -> None:
+        """Refuse to call Ray where nobody would answer: it would wait, and then end this process without a word."""
+        if not self._head.is_there():
+            raise ClusterGone(
+                f"the head of the Ray cluster at {self._head.address} has not answered for {patience_s():.0f} s; what "
+                "has ended is in the store: start the cluster again, and then run the same command"
+            )
+
     def _check_sight(self, job: Job) -> None:
         """Refuse a cluster of which a node, also one that has come lately, does not see the text of `job`."""
         if not job.corpus:
@@ -190,6 +203,10 @@ class RayWorkers:
 
     def close(self) -> None:
         """Stop the tasks and leave the cluster; one of our own goes down with it."""
+        self._head.close()
+        if not self._head.is_there():
+            atexit.unregister(ray.shutdown)  # it would wait for the head, and be killed for that
+            return
         for generator in list(self._running):
             self._stop(generator)
         ray.shutdown()
@@ -276,6 +293,13 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
 
 
+def _advice(error: BaseException, job: Job) -> str:
+    """Return what to do about a worker that Ray ended before the node's memory did; nothing of any other."""
+    if not isinstance(error, ray.exceptions.OutOfMemoryError):
+        return ""
+    return f"; let rung {job.rung!r} occupy more (`cpus`, `resources`), so that fewer of its trainings share a node"
+
+
 def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
@@ -354,7 +378,7 @@ def _follow(trainer: Trainer, job: Job) -> None:
     trainer(job, lambda _: None)
 
 
-@ray.remote
+@ray.remote(max_retries=0)  # Ray repeats what runs out of memory for ever, and says so every time
 def _warm() -> None:
     """Import what a training needs, so that the first trial does not wait for it."""
     prepare_process(threads=1)

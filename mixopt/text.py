@@ -23,7 +23,11 @@ class Folders:
     @classmethod
     def beside(cls, store: str) -> "Folders":
         """Return the folders beside the file `store`; a database URL has them in the current folder."""
-        parent = Path.cwd() if "://" in store else Path(store).resolve().parent
+        return cls.inside(Path.cwd() if "://" in store else Path(store).resolve().parent)
+
+    @classmethod
+    def inside(cls, parent: Path) -> "Folders":
+        """Return the two folders in `parent`."""
         return cls(corpora=parent / "corpora", artifacts=parent / "artifacts")
 
 

@@ -1,6 +1,7 @@
 """The command's groups, what they share, and the one place where an error becomes a line."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mixopt.errors import MixoptError
+from mixopt.errors import ClusterGone, MixoptError
 from proxies.errors import ProxyError
 
 HELP = "Find the mixture of data domains to train a language model on, with evidence."
@@ -32,6 +33,7 @@ REMEDIES: Mapping[int | None, str] = {
 COMMANDS = (
     "run",
     "cancel",
+    "submit",
     "ask",
     "tell",
     "show",
@@ -66,6 +68,9 @@ def main() -> None:
         app()
     except OSError as error:
         fail(_refusal(error))
+    except ClusterGone as error:
+        print(f"mixopt: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # no atexit: Ray's own would crash without its head
     except Exception as error:
         if not _mendable(error):
             raise

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,9 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to train on, `local` for one of its own.", envvar="RAY_ADDRESS")
     ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="For prepared text and artifacts; else they lie beside the store.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the search of CONFIG to its end; after any interruption the same command resumes it."""
@@ -37,7 +41,7 @@ def run(
 
     found = load(config).renamed(name=name, seed=seed)
     try:
-        run_search(found, store=store, started_s=started_s, address=address)
+        run_search(found, store=store, started_s=started_s, address=address, folder=folder)
     except KeyboardInterrupt:
         print("mixopt: stopped; what has ended is in the store, and the same command goes on", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 from mixopt.cli.app import end_on_sigterm
 from mixopt.cli.watch import watching
@@ -13,12 +14,14 @@ from mixopt.text import Folders
 from store import Store
 
 
-def run_search(config: SearchConfig, *, store: str, started_s: float, address: str | None = None) -> None:
+def run_search(
+    config: SearchConfig, *, store: str, started_s: float, address: str | None = None, folder: Path | None = None
+) -> None:
     """Run or resume the search of `config`, on the Ray cluster at `address` where it is given.
 
-    `started_s` is when the command began, on the monotonic clock.
+    `started_s` is when the command began, on the monotonic clock; `folder` holds text and artifacts, None: the store's.
     """
-    folders = Folders.beside(store)
+    folders = Folders.beside(store) if folder is None else Folders.inside(folder.resolve())
     with Store(store) as ledger, watching() as view, ThreadPoolExecutor(max_workers=1) as pool:
         workers_to_be = pool.submit(start_workers, config, address=address)
         text = prepare_text(config, folders, report=view.line)

@@ -1,6 +1,7 @@
 """A search as tables for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -68,12 +69,23 @@ def provenance_tables(plain: Mapping[str, Sequence[Mapping[str, Any]]]) -> Itera
     for row in plain["revisions"]:
         revisions.add_row(str(row["number"]), _minute(row["created_at"]), row["config_hash"][:12], row["note"])
     yield revisions
-    sessions = Table("since", "host", "workers", "code", "packages", title="Drivers", title_justify="left")
+    sessions = Table("since", "host", "workers", "job", "code", "packages", title="Drivers", title_justify="left")
     for row in plain["sessions"]:
         packages = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
         workers = f"{row['workers']['slots']} {row['workers']['kind']}"
-        sessions.add_row(_minute(row["started_at"]), row["host"], workers, (row["git"] or "-")[:12], packages)
+        job = (row.get("ray_job") or {}).get("id", "-")
+        sessions.add_row(_minute(row["started_at"]), row["host"], workers, job, (row["git"] or "-")[:12], packages)
     yield sessions
+
+
+def jobs_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the searches that are jobs of a Ray cluster, one a row."""
+    table = Table("job", "search", "state", "since", "took", "store", "page", title="Jobs", title_justify="left")
+    for row in rows:
+        since = "-" if row["started_s"] is None else f"{datetime.fromtimestamp(row['started_s'], UTC):%Y-%m-%d %H:%M}"
+        took = "-" if None in (row["started_s"], row["ended_s"]) else clock(row["ended_s"] - row["started_s"])
+        table.add_row(row["id"], row["search"], row["state"], since, took, row["store"], row["page"])
+    return table
 
 
 def _minute(moment: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixopt.command_workers import CommandTrainer, command_text
 from mixopt.config import SearchConfig
-from mixopt.errors import MixoptError, SearchError, SearchStopped
+from mixopt.errors import MixoptError, SearchError, SearchStopped, WorkerError
 from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.ray_workers import Demand, RayWorkers
@@ -161,7 +161,7 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
             yield driver
         except LeaseLost:  # the search is another driver's now
             raise
-        except (KeyboardInterrupt, SearchStopped):
+        except (KeyboardInterrupt, SearchStopped, WorkerError):
             if driver is not None:
                 driver.put_away()
             store.set_state(search.id, "stopped")

@@ -1,9 +1,12 @@
 """With what a search was run: software, machine, configuration and text, recorded whenever a driver begins."""
 
+import json
+import os
 import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,6 +25,8 @@ PACKAGES = (
     "tokenizers",
     "sqlalchemy",
 )
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray gives the processes of a job
+JOB_DASHBOARD = "mixopt_dashboard"  # in the metadata of a job that `mixopt submit` made: where its page is
 GIT_S = 10.0  # git that has not answered by then is given up
 
 
@@ -37,7 +42,17 @@ def provenance(setting: Setting, workers: Workers) -> dict[str, object]:
         "config_hash": setting.config.digest(),
         "text": setting.text.digest,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:2]],
+        "ray_job": ray_job(os.environ),
     }
+
+
+def ray_job(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the `id` of the Ray job that a process of that environment is of, and its `page` if known; None: none."""
+    told = json.loads(environment.get(JOB_CONFIG, "{}")).get("metadata", {})
+    if "job_submission_id" not in told:
+        return None
+    found = {"id": str(told["job_submission_id"])}
+    return found | ({"page": f"{told[JOB_DASHBOARD]}/#/jobs/{found['id']}"} if JOB_DASHBOARD in told else {})
 
 
 def git_revision(folder: Path) -> str | None:

@@ -1,0 +1,72 @@
+"""A Ray cluster of several nodes on this machine, each a set of processes that can be killed; gone with the test."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from store import Store, StoreUnavailable, Trial
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT_S = 300.0  # for what takes seconds where nothing else runs
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@contextmanager
+def ray_nodes(count: int, *, patch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Give a cluster of `count` nodes with one CPU each, the head the first; the system chooses its ports."""
+    patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))  # else Ray writes one into the home directory
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.delenv("RAY_ADDRESS", raising=False)
+    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # a socket's path has at most 107 characters
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False, "temp_dir": folder})
+    try:
+        for _ in range(count - 1):
+            cluster.add_node(**NODE, temp_dir=folder)
+        yield cluster
+    finally:
+        cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_search(config: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start `mixopt run` in the folder of `config`, its errors at hand."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "mixopt", "run", str(config), *options],
+        cwd=config.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+
+
+def trials(store: Path) -> list[Trial]:
+    """Return the trials of the only search of a store; none where it has not begun."""
+    try:
+        with Store(store, read_only=True) as ledger:
+            searches = ledger.searches()
+            return ledger.trials(searches[0].id) if searches else []
+    except StoreUnavailable:
+        return []
+
+
+def wait_for(store: Path, process: "subprocess.Popen[str]", *, completed: int) -> list[Trial]:
+    """Return the trials once so many have completed, while another one is in training."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        states = [trial.state for trial in trials(store)]
+        if states.count("completed") >= completed and "running" in states:
+            return trials(store)
+        time.sleep(0.1)
+    raise AssertionError("the search did not come far enough in time")
