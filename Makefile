@@ -20,7 +20,7 @@ quickstart: $(RUN_STAMP)  ## Set up, then run a real search on real text
 	$(BIN)/mixopt run configs/quickstart.yaml
 
 test: $(DEV_STAMP)  ## Set up, then run the tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 cluster-test: $(DEV_STAMP)  ## Set up, then kill nodes and heads of Ray clusters under searches
 	$(BIN)/python -m pytest -q -m cluster
@@ -30,7 +30,7 @@ check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(RUN_STAMP)  ## Measure every speed against plain loops: a table, and bench.json
 	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.speed
