@@ -11,7 +11,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test cluster-test check bench dashboard clean
+.PHONY: help quickstart test cluster-test kill-matrix check bench dashboard clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(DEV_STAMP)  ## Set up, then run the tests
 
 cluster-test: $(DEV_STAMP)  ## Set up, then kill nodes and heads of Ray clusters under searches
 	$(BIN)/python -m pytest -q -m cluster
+
+kill-matrix: $(DEV_STAMP)  ## Set up, then kill a search at 50 random moments and resume each
+	MIXOPT_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/mixopt/search/test_kill_matrix.py
 
 check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/ruff format --check .

@@ -105,7 +105,8 @@ class SimulatedWorkers:
                 gold=None if job.gold is None else Path(job.gold),
             )
             outcome = outcome_of(job, training)
-            end_s = self._now_s + outcome.elapsed_s
+            began_s = self._now_s if job.began_s is None else job.began_s  # a simulated training survives its driver
+            end_s = began_s + outcome.elapsed_s
             while end_s in self._ends:  # two ends at the same instant still have an order
                 end_s += 1e-9
             self._ends[end_s] = outcome

@@ -29,6 +29,7 @@ class Job:
     checkpoint: a folder or URL that all attempts at the training share, written every `checkpoint_s`.
     cpus, gpus, resources (of Ray's other names): of each of `processes`; ranks: which one of them this is, if many.
     timeout_s: a training that takes longer fails.
+    began_s: on the workers' clock, when the first attempt at it began (below 0: under an earlier driver); None: now.
     """
 
     key: int
@@ -51,6 +52,7 @@ class Job:
     checkpoint_s: float = 60.0
     processes: int = 1
     ranks: Ranks | None = None
+    began_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from store import trials
@@ -19,7 +19,9 @@ ELSEWHERE = "elsewhere"  # the worker of trials whose runs ended before they cam
 OUTSIDE = "outside:"  # begins the worker of an attempt that no driver watches: whoever asked for it tells its end
 
 
-def start(session: Session, trial_id: int, *, worker: str, node: str | None = None) -> Attempt:
+def start(
+    session: Session, trial_id: int, *, worker: str, node: str | None = None, began_s: float | None = None
+) -> Attempt:
     """Move a queued trial to running, and open its next attempt; RunInTraining where another trains its content."""
     moment = now()
     _refuse_second(session, trial_id)
@@ -32,6 +34,7 @@ def start(session: Session, trial_id: int, *, worker: str, node: str | None = No
         node=node,
         state="running",
         spent_flops=0.0,
+        began_s=None if began_s is None else not_negative(began_s, what="began_s"),
         started_at=moment,
         seen_at=moment,
     )
@@ -132,6 +135,21 @@ def read(session: Session, trial_id: int) -> list[Attempt]:
     """Return the attempts at a trial, oldest first."""
     query = select(AttemptRow).where(AttemptRow.trial_id == trial_id).order_by(AttemptRow.number)
     return [_to_record(row) for row in session.scalars(query)]
+
+
+def driven_s(session: Session, search_id: int) -> float | None:
+    """Return for how long a search was driven until the last thing that is known of it; None where no attempt says.
+
+    An attempt that was lost tells when it began: how long it ran meanwhile is not known.
+    """
+    require(session, search_id)
+    took = case((AttemptRow.state.in_(("lost", "running")), 0.0), else_=AttemptRow.elapsed_s)
+    query = (
+        select(func.max(AttemptRow.began_s + took))
+        .join(TrialRow, TrialRow.id == AttemptRow.trial_id)
+        .where(TrialRow.search_id == search_id)
+    )
+    return session.scalar(query)
 
 
 def _finish(session: Session, trial_id: int, result: Result) -> None:
@@ -236,6 +254,7 @@ def _to_record(row: AttemptRow) -> Attempt:
         error=row.error,
         spent_flops=row.spent_flops,
         elapsed_s=row.elapsed_s,
+        began_s=row.began_s,
         started_at=row.started_at,
         seen_at=row.seen_at,
         ended_at=row.ended_at,

@@ -29,7 +29,10 @@ class CurvePoint(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """One search, with its configuration as last revised and the available tokens of each domain, in order."""
+    """One search, with its configuration as last revised and the available tokens of each domain, in order.
+
+    explored: with this configuration there is nothing more to propose.
+    """
 
     id: int
     name: str
@@ -39,6 +42,7 @@ class Search:
     config_hash: str
     corpus: Mapping[str, Any]
     domains: Mapping[str, int]
+    explored: bool
     created_at: datetime
     updated_at: datetime
 
@@ -202,7 +206,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at a trial on a worker; `seen_at` is when it was last known to live, `node` None where nobody said."""
+    """One try at a trial on a worker; `seen_at` is when it was last known to live, `node` None where nobody said.
+
+    began_s: the seconds for which its search had been driven when it began, None where nobody said.
+    """
 
     trial_id: int
     number: int
@@ -212,6 +219,7 @@ class Attempt:
     error: str | None
     spent_flops: float
     elapsed_s: float | None
+    began_s: float | None
     started_at: datetime
     seen_at: datetime
     ended_at: datetime | None

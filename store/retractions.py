@@ -11,7 +11,7 @@ from store.errors import NotInStore, TrialStateError
 from store.plain import named
 from store.records import OPEN_STATES, RETRACTED, Retraction
 from store.schema import RetractionRow, RunRow, TrialRow
-from store.searches import require, touch
+from store.searches import reopen, require, touch
 
 RETRACTABLE = ("completed", "failed", "diverged")
 
@@ -39,7 +39,8 @@ def add(session: Session, trial_id: int, *, reason: str) -> list[int]:
     named(reason, what="the reason of a retraction")
     session.add_all(RetractionRow(trial_id=each, reason=reason, retracted_at=moment) for each in ids)
     session.flush()
-    _mark(session, ids)
+    for search_id in _mark(session, ids):
+        reopen(session, search_id)
     if found.state == "completed":
         _move_open(session, found.run_id)
     return ids
@@ -112,8 +113,10 @@ def _move_open(session: Session, run_id: int) -> None:
     _mark(session, ids)
 
 
-def _mark(session: Session, ids: Sequence[int]) -> None:
-    """Count the change of these trials in their searches."""
-    for search_id in list(session.scalars(select(TrialRow.search_id).where(TrialRow.id.in_(ids)).distinct())):
+def _mark(session: Session, ids: Sequence[int]) -> list[int]:
+    """Count the change of these trials in their searches, and return the ids of these."""
+    searches = list(session.scalars(select(TrialRow.search_id).where(TrialRow.id.in_(ids)).distinct()))
+    for search_id in searches:
         mine = (TrialRow.id.in_(ids), TrialRow.search_id == search_id)
         session.execute(update(TrialRow).where(*mine).values(change=touch(session, search_id)))
+    return searches

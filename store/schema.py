@@ -77,7 +77,10 @@ def _quoted(values: tuple[str, ...]) -> str:
 
 
 class SearchRow(Base):
-    """A search; its configuration is the revision that `revision` numbers, and `change` counts what happened to it."""
+    """A search; its configuration is the revision that `revision` numbers, and `change` counts what happened to it.
+
+    `explored` numbers the revision that has nothing more to propose; NULL: none has, or a trial was retracted since.
+    """
 
     __tablename__ = "searches"
     __table_args__ = (_one_of("state", SEARCH_STATES),)
@@ -88,6 +91,7 @@ class SearchRow(Base):
     state: Mapped[str]
     revision: Mapped[int]
     change: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    explored: Mapped[int | None]
     corpus: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -202,7 +206,7 @@ class PredictionRow(Base):
 
 
 class AttemptRow(Base):
-    """A try at a trial; a trial has at most one that runs."""
+    """A try at a trial, which has at most one that runs; `began_s`: how long its search was driven by then."""
 
     __tablename__ = "attempts"
     __table_args__ = (
@@ -228,6 +232,7 @@ class AttemptRow(Base):
     error: Mapped[str | None]
     spent_flops: Mapped[float]
     elapsed_s: Mapped[float | None]
+    began_s: Mapped[float | None]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

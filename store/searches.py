@@ -117,6 +117,12 @@ def set_state(session: Session, search_id: int, state: str) -> None:
     session.execute(update(SearchRow).where(SearchRow.id == search_id).values(state=state, updated_at=now()))
 
 
+def set_explored(session: Session, search_id: int) -> None:
+    """Record that a search has nothing more to propose as it is configured."""
+    require(session, search_id)
+    session.execute(update(SearchRow).where(SearchRow.id == search_id).values(explored=SearchRow.revision))
+
+
 def touch(session: Session, search_id: int) -> int:
     """Record that something of a search has changed, and return the number of this change."""
     return session.scalars(
@@ -126,6 +132,11 @@ def touch(session: Session, search_id: int) -> int:
         .returning(SearchRow.change)
         .execution_options(synchronize_session=False)
     ).one()
+
+
+def reopen(session: Session, search_id: int) -> None:
+    """Record that a search may have something to propose again."""
+    session.execute(update(SearchRow).where(SearchRow.id == search_id).values(explored=None))
 
 
 def require(session: Session, search_id: int) -> None:
@@ -165,6 +176,7 @@ def _to_record(row: SearchRow, config: dict[str, Any], config_hash: str, domains
         config_hash=config_hash,
         corpus=row.corpus,
         domains=domains,
+        explored=row.explored == row.revision,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -120,6 +120,11 @@ class Store:
         with self._write() as session:
             searches.set_state(session, search_id, state)
 
+    def set_explored(self, search_id: int) -> None:
+        """Record that a search has nothing more to propose; a revision or a retraction takes that back."""
+        with self._write() as session:
+            searches.set_explored(session, search_id)
+
     def add_trials(self, search_id: int, new: Sequence[NewTrial]) -> list[Trial]:
         """Add all of `new` or none, queued; one whose run is measured already is completed at once, charged as any."""
         with self._write() as session:
@@ -187,14 +192,16 @@ class Store:
         with self._connections.read() as session:
             return trials.read_changes(session, search_id, since=since)
 
-    def start(self, trial_id: int, *, worker: str, node: str | None = None) -> Attempt:
+    def start(self, trial_id: int, *, worker: str, node: str | None = None, began_s: float | None = None) -> Attempt:
         """Move a queued trial to running, on a node if that is known; TrialStateError where it is not queued.
+
+        began_s: the seconds for which its search was driven so far, None where nobody counts them.
 
         Raises:
             RunInTraining: another trial, perhaps of another search that is driven now, trains the same content.
         """
         with self._write() as session:
-            return attempts.start(session, trial_id, worker=worker, node=node)
+            return attempts.start(session, trial_id, worker=worker, node=node, began_s=began_s)
 
     def beat(self, trial_id: int, *, spent_flops: float) -> None:
         """Record that a running trial lives and what it has spent, so that this is known if its driver dies."""
@@ -277,6 +284,11 @@ class Store:
         """Return the attempts at a trial, oldest first."""
         with self._connections.read() as session:
             return attempts.read(session, trial_id)
+
+    def driven_s(self, search_id: int) -> float | None:
+        """Return for how long a search was driven until the last thing known of it; None where no attempt says."""
+        with self._connections.read() as session:
+            return attempts.driven_s(session, search_id)
 
     def run(self, run_hash: str) -> Run:
         """Return a run, with what all attempts at it spent and wasted."""

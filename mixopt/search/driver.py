@@ -19,7 +19,7 @@ from mixopt.search.telling import handed_out
 from mixopt.search.wishes import ASK, CANCEL, heed, heed_waiting
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from proxies.checkpoint import remove
-from store import RunInTraining, Search, Store, Trial
+from store import Attempt, RunInTraining, Search, Store, Trial
 
 POLL_S = 0.5
 MAX_ATTEMPTS = 3  # a worker lost this often took the trial with it
@@ -46,6 +46,7 @@ class Driver:
     _news: list[str] = field(default_factory=list)
     _ensemble: MixtureLosses | None = None
     _started_s: float = 0.0
+    _driven_before_s: float = 0.0
     _over: bool = False
     _mark: int = 0
     _known: dict[int, Trial] = field(default_factory=dict)
@@ -88,13 +89,23 @@ class Driver:
         self.store.settle(self.search.id)
         self._give_up_others()
         trials = self._trials()
-        self._over = self._recommendation() is not None
+        self._over = self.store.search(self.search.id).explored or self._recommendation() is not None
         if trials:
             done = sum(trial.state == "completed" for trial in trials)
             self._say(f"resumed: {done} trials are done and stay, {len(again)} were interrupted and start again")
-            self.elapsed_before_s += sum(trial.elapsed_s or 0.0 for trial in trials) / self.workers.slots
+            self._driven_before_s = self._driven(trials)
         else:
             self._check_budget()
+
+    def _driven(self, trials: Sequence[Trial]) -> float:
+        """Return for how long earlier drivers drove the search; a guess where they did not say."""
+        said = self.store.driven_s(self.search.id)
+        return sum(trial.elapsed_s or 0.0 for trial in trials) / self.workers.slots if said is None else said
+
+    @property
+    def _driven_s(self) -> float:
+        """For how long the search has been driven, on the clock of its workers."""
+        return self._driven_before_s + self.workers.clock() - self._started_s
 
     def _give_up_others(self) -> None:
         """Take back what waits for another command than the file's: its run would not be what it says."""
@@ -185,9 +196,11 @@ class Driver:
         if experts := self._experts(trials):
             return experts
         kept, refusal = self._chosen(trials, room)
-        if refusal is not None:
+        if refusal is not None and not kept:
             self._over = True
-            self._say(f"the search ends after {len(trials) + len(kept)} trials{refusal}")
+            if any(trial.state == "completed" for trial in trials):  # else whoever mends the cause begins anew
+                self.store.set_explored(self.search.id)  # with more evidence, the next driver might go on
+            self._say(f"the search ends after {len(trials)} trials{refusal}")
         return kept
 
     def _chosen(self, trials: Sequence[Trial], n: int) -> tuple[list[Proposal], str | None]:
@@ -313,15 +326,21 @@ class Driver:
                 return
             if trial.state == "queued" and trial.id not in self._in_flight:
                 try:
-                    attempt = self.store.start(trial.id, worker=type(self.workers).__name__)
+                    attempt = self.store.start(trial.id, worker=type(self.workers).__name__, began_s=self._driven_s)
                 except RunInTraining as error:
                     self._awaited.add(trial.id)
                     if trial.id not in awaited:
                         self._say(f"{self._title(trial)} waits: {error}")
                     continue
-                job = self.setting.job(trial, attempt=attempt.number)
+                job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt))
                 self._in_flight[trial.id] = (trial, job)
                 self.workers.submit(job)
+
+    def _began_s(self, attempt: Attempt) -> float | None:
+        """Return when the first attempt at a trial began, on the workers' clock; None where this is the first."""
+        earlier = self.store.attempts(attempt.trial_id)[:-1]
+        said = [each.began_s for each in earlier if each.began_s is not None]
+        return min(said) - self._driven_before_s + self._started_s if said else None
 
     def _take(self, event: Outcome | JobProgress) -> None:
         """Record one event of the workers."""
@@ -412,7 +431,7 @@ class Driver:
             charged_flops=charged,
             reserve_flops=proofs * proof_flops(self.setting),
             limit_s=config.time_limit_s,
-            elapsed_s=self.elapsed_before_s + self.workers.clock() - self._started_s,
+            elapsed_s=self.elapsed_before_s + self._driven_s,
             slots=slots,
             trial_s=seconds,
             pending_s=sum(seconds.get(fidelity, 0.0) * left for fidelity, left in pending),

@@ -109,8 +109,8 @@ class Setting:
         workers = self.config.workers.model_dump(mode="json", include={"command", "shell", "paths"})
         return workers | rung.model_dump(mode="json", include={"parameters", "steps", "values"})
 
-    def job(self, trial: Trial, *, attempt: int) -> Job:
-        """Return what a worker needs to train `trial`, for the attempt of that number."""
+    def job(self, trial: Trial, *, attempt: int, began_s: float | None = None) -> Job:
+        """Return what a worker needs to train `trial`, for the attempt of that number; `began_s`: see `Job`."""
         is_expert = trial.purpose == "expert"
         rung = self.config.rung(self._experts_rung if is_expert else trial.fidelity)
         tokens = self.expert_tokens(only_domain(trial.weights)) if is_expert else rung.tokens
@@ -134,6 +134,7 @@ class Setting:
             resources=rung.resources,
             processes=rung.processes,
             timeout_s=rung.timeout_s,
+            began_s=began_s,
         )
 
     def checkpoint(self, run_hash: str) -> str:
