@@ -23,7 +23,7 @@ from mixopt.export import Export
 from mixopt.mixture import Mixture
 from mixopt.objective import ERROR, minimized
 from mixopt.text import PARTS, Text
-from mixopt.workers import Job, JobProgress, Outcome, too_long
+from mixopt.workers import Job, JobProgress, Outcome, end_of, too_long
 
 GRACE_S = 10.0  # between asking a command to end and killing it
 POLL_S = 0.2
@@ -102,7 +102,7 @@ class CommandTrainer:
             code = self._run(words, job, log, report)
         except (OSError, ExportError) as error:
             text = f"the command was not started: {' '.join(str(error).split())}"
-            return Outcome(key=job.key, state="failed", elapsed_s=time.perf_counter() - started, error=text)
+            return Outcome(key=job.key, state=end_of(error), elapsed_s=time.perf_counter() - started, error=text)
         elapsed_s = time.perf_counter() - started
         if code == 0:
             outcome = self._read(job, folder, elapsed_s=elapsed_s)

@@ -1,5 +1,6 @@
 """Where proxies are trained: what a worker receives and returns, and workers in this process."""
 
+import errno
 import platform
 import time
 import traceback
@@ -68,11 +69,13 @@ class JobProgress:
 class Outcome:
     """How a job ended; `lost` means that its worker died, so that the trial may be trained again.
 
+    `halted`: the disk was full where it ran, so that nothing can be trained there until somebody makes room.
+
     node: the machine that it ran on, None where nobody said.
     """
 
     key: int
-    state: Literal["completed", "failed", "diverged", "lost"]
+    state: Literal["completed", "failed", "diverged", "lost", "halted"]
     losses: Mapping[str, float] = field(default_factory=dict)
     accuracies: Mapping[str, float] = field(default_factory=dict)
     items: Mapping[str, int] = field(default_factory=dict)
@@ -148,8 +151,18 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
         )
     except Exception as error:  # noqa: BLE001  # the edge of a worker: whatever went wrong belongs to the trial
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-        return Outcome(key=job.key, state="failed", elapsed_s=time.perf_counter() - start, error=text)
+        return Outcome(key=job.key, state=end_of(error), elapsed_s=time.perf_counter() - start, error=text)
     return outcome_of(job, training)
+
+
+def end_of(error: BaseException) -> Literal["failed", "halted"]:
+    """Return how a job ends on `error`: a full disk, here or behind it, is no fault of its mixture."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "halted"
+        found = found.__cause__ or found.__context__
+    return "failed"
 
 
 def too_long(job: Job) -> str:

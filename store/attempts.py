@@ -1,6 +1,7 @@
 """The life of a trial: started, completed, failed, put back. Each step is a compare-and-set on the state it needs."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
@@ -85,12 +86,11 @@ def fail(
     one_of(state, FAILURES, what="the state of a trial that did not complete")
     not_negative(spent_flops, what="spent_flops")
     not_negative(elapsed_s, what="elapsed_s")
+    end = _end(session, trial_id)
     if state == "cancelled":
-        _move(
-            session, trial_id, old=("queued", "running"), new=state, finished_at=now(), error=error, charged_flops=0.0
-        )
+        _move(session, trial_id, old=("queued", "running"), new=state, finished_at=end, error=error, charged_flops=0.0)
     else:
-        _move(session, trial_id, old=("running",), new=state, finished_at=now(), error=error)
+        _move(session, trial_id, old=("running",), new=state, finished_at=end, error=error)
     _place(session, trial_id, node)
     _close(session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s)
     return trials.read(session, TrialRow.id == trial_id)[0]
@@ -153,7 +153,7 @@ def driven_s(session: Session, search_id: int) -> float | None:
 
 
 def _finish(session: Session, trial_id: int, result: Result) -> None:
-    _move(session, trial_id, old=("running",), new="completed", finished_at=now())
+    _move(session, trial_id, old=("running",), new="completed", finished_at=_end(session, trial_id))
     row = session.execute(select(TrialRow.run_id, TrialRow.part).where(TrialRow.id == trial_id)).one()
     new = record(session, row.run_id, part=row.part, result=result)
     state = "completed" if new else "duplicate"
@@ -172,6 +172,7 @@ def _put_back(session: Session, trial_id: int, *, error: str) -> None:
     row = session.scalars(
         select(AttemptRow).where(AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
     ).one()
+    row.seen_at = max(row.seen_at, row.started_at)
     row.state, row.error, row.ended_at = "lost", error, row.seen_at
     row.elapsed_s = max(0.0, (row.seen_at - row.started_at).total_seconds())
     session.flush()
@@ -229,10 +230,11 @@ def _refusal(session: Session, trial_id: int, *, old: Sequence[str], new: str) -
 def _close(
     session: Session, trial_id: int, *, state: str, error: str | None, spent_flops: float, elapsed_s: float
 ) -> None:
-    moment = now()
+    running = (AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
+    moment = _not_before(session.scalar(select(AttemptRow.started_at).where(*running)))
     session.execute(
         update(AttemptRow)
-        .where(AttemptRow.trial_id == trial_id, AttemptRow.state == "running")
+        .where(*running)
         .values(
             state=state,
             error=error,
@@ -242,6 +244,17 @@ def _close(
             ended_at=moment,
         )
     )
+
+
+def _end(session: Session, trial_id: int) -> datetime:
+    """Return the moment at which a trial ends now."""
+    return _not_before(session.scalar(select(TrialRow.started_at).where(TrialRow.id == trial_id)))
+
+
+def _not_before(start: datetime | None) -> datetime:
+    """Return this moment, or `start` where the clock has jumped back behind it."""
+    moment = now()
+    return moment if start is None else max(start, moment)
 
 
 def _to_record(row: AttemptRow) -> Attempt:

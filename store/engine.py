@@ -15,13 +15,15 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from store.errors import StoreUnavailable
 
 BUSY_TIMEOUT_S = 30.0  # how long a transaction waits for another one's write lock
+PATIENCE_S = 60.0  # how long one waits for a server that was there before: it may be restarting
+RETRY_S = 0.5
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
@@ -40,11 +42,12 @@ class Connections:
         self._engine = _open_sqlite(url, read_only=read_only) if _is_sqlite(url) else _open_server(url)
         self._reader = self._engine.execution_options(**_READ_OPTIONS[self._engine.dialect.name])
         self._writer = self._engine.execution_options(mixopt_write=True)
+        self._reached = False
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a session that sees one state of the store."""
-        with self._told(), Session(self._reader, expire_on_commit=False) as session, session.begin():
+        with self._told(), self._begun(self._reader) as session:
             yield session
 
     @contextmanager
@@ -54,7 +57,7 @@ class Connections:
             raise StoreUnavailable(
                 f"the store {self.shown} is open for reading only; open it without read_only to write"
             )
-        with self._told(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._told(), self._begun(self._writer) as session:
             yield session
 
     def use_write_ahead_log(self) -> None:
@@ -88,6 +91,25 @@ class Connections:
     def close(self) -> None:
         """Close every connection; a later call opens them anew."""
         self._engine.dispose()
+
+    @contextmanager
+    def _begun(self, engine: Engine) -> Iterator[Session]:
+        """Yield a session in a transaction; a server that was there before is waited for, as nothing was done yet."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            session = Session(engine, expire_on_commit=False)
+            try:
+                session.connection()
+                break
+            except OperationalError:
+                session.close()
+                if engine.dialect.name == "sqlite" or not self._reached or time.monotonic() > give_up:
+                    raise
+                time.sleep(RETRY_S)
+        self._reached = True
+        with session:  # which rolls back what is not committed
+            yield session
+            session.commit()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Leases: one driver writes a search at a time, and a dead one does not block it for ever."""
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -20,7 +20,7 @@ def acquire(session: Session, search_id: int, *, owner: str, host: str, pid: int
     named(owner, what="the owner of a lease")
     row = session.get(LeaseRow, search_id)
     moment = moment_of(session)
-    if row is not None and row.owner != owner and row.expires_at > moment and not _is_dead(row, host=host):
+    if row is not None and row.owner != owner and _is_held(row, moment) and not _is_dead(row, host=host):
         raise LeaseHeld(
             f"the search is run by process {row.pid} on {row.host} since {row.acquired_at:%Y-%m-%d %H:%M:%S} UTC, "
             f"last heard of {max(0.0, (moment - row.renewed_at).total_seconds()):.0f} s ago; wait for that process or "
@@ -71,6 +71,15 @@ def get(session: Session, search_id: int) -> Lease | None:
     require(session, search_id)
     row = session.get(LeaseRow, search_id)
     return None if row is None else _to_record(row)
+
+
+def _is_held(row: LeaseRow, moment: datetime) -> bool:
+    """Say whether a lease is in its time.
+
+    One renewed in the future, by as much as it lasts, is not: the clock has jumped back. Were its holder alive,
+    `confirm` would keep it from writing.
+    """
+    return row.renewed_at - (row.expires_at - row.renewed_at) <= moment < row.expires_at
 
 
 def _is_dead(row: LeaseRow, *, host: str) -> bool:

@@ -78,7 +78,7 @@ class Driver:
     def put_away(self) -> None:
         """Record what has ended and put back what has not, where a search is left: then the store knows all."""
         for outcome in self.workers.finished():
-            if outcome.key in self._in_flight:
+            if outcome.key in self._in_flight and outcome.state != "halted":
                 trial, job = self._in_flight.pop(outcome.key)
                 record(self.store, trial, outcome, gold=job.gold)
                 remove(job.checkpoint)
@@ -355,6 +355,10 @@ class Driver:
             self.store.requeue_trial(trial.id, error=event.error or "worker lost", node=event.node)
             self._say(f"{self._title(trial)}: {event.error}; it starts again")
             return
+        if event.state == "halted":
+            said = (event.error or "the disk is full").splitlines()[0]
+            self.store.requeue_trial(trial.id, error=said, node=event.node)
+            raise SearchError(f"{self._title(trial)} waits: {said}; make room on that disk, and run again")
         record(self.store, trial, event, gold=job.gold)
         remove(job.checkpoint)  # not before: were this driver to die now, the next one would go on from it
         self._say(f"{self._title(trial)}: {self._result(self.store.trial(self.search.id, trial.number))}")
