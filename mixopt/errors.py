@@ -6,6 +6,7 @@ MixoptError
 |-- EmptySpace        constraints that no mixture satisfies: names the numbers, and what would open it
 |-- SearchError       a search cannot go on as asked (another driver, a changed corpus, a spent budget)
 |-- SearchStopped     somebody asked a running search to stop
+|-- BrainError        what proposes trials failed, and failed again
 |-- TableError        a table of runs cannot be used: names every fault and its rows
 |-- ReplayError       a table of runs cannot be replayed as asked: names what it lacks
 |-- ExportError       a mixture cannot be written for that trainer
@@ -38,6 +39,10 @@ class SearchError(MixoptError):
 
 class SearchStopped(MixoptError):
     """Somebody asked a running search to stop."""
+
+
+class BrainError(MixoptError):
+    """What proposes trials failed, and failed again."""
 
 
 class TableError(MixoptError):

@@ -160,7 +160,9 @@ def _hand_out(store: Store, search: Search, *, n: int, asker: str) -> str:
             strategy=STRATEGIES[config.strategy.name](setting.problem),
             ensemble_of=ensemble_of(setting, store),
         )
-        return driver.hand_out(n, asker)
+        while (said := driver.hand_out(n, asker)) is None:  # it failed, and tries once more
+            continue
+        return said
 
 
 def _through_inbox(store: Store, search: Search, *, n: int, asker: str, wait_s: float) -> str:

@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
+from statistics import median
 from typing import Any
 
 from mixopt.errors import SearchError, SearchStopped
-from mixopt.evidence import Evidence, MixtureLosses, Proposal, Purse, Strategy
+from mixopt.evidence import IMPORTED, Evidence, MixtureLosses, Proposal, Purse, Strategy
 from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture
 from mixopt.search.allowance import Allowance, seconds_a_trial
+from mixopt.search.brain import Brain, Fault, Question
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, read_history, record
+from mixopt.search.provenance import provenance
 from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
 from mixopt.search.telling import handed_out
@@ -22,11 +26,34 @@ from proxies.checkpoint import remove
 from store import Attempt, RunInTraining, Search, Store, Trial
 
 POLL_S = 0.5
+GLANCE_S = 0.05  # where a slot is free and its trial is being thought of
+LITTLE = 0.02  # of a trial: thinking that takes less need not be done ahead
+MOST_ROUNDS = 2  # of trials, at most, are thought of before their turn: they know less than those thought of late
+LAST = 16  # trials that tell how long one takes
 MAX_ATTEMPTS = 3  # a worker lost this often took the trial with it
 MAX_EXPERT_FAILURES = 2  # after so many the search goes on without an ensemble
 HOPELESS = 4  # so many failures without one success are the proxy's fault, not the mixtures'
 
 EnsembleOf = Callable[[Sequence[Trial]], MixtureLosses | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Trials to run next; seen: what was known when they were thought of (None: all that is); refusal: why no more."""
+
+    proposals: Sequence[Proposal] = ()
+    seen: tuple[int, ...] | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What the brain thinks about: for whom (None: the driver), in what setting, and after how many trials."""
+
+    question: Question
+    asker: str | None
+    setting: Setting
+    trials: int
 
 
 @dataclass(kw_only=True)
@@ -40,7 +67,9 @@ class Driver:
     workers: Workers
     strategy: Strategy
     ensemble_of: EnsembleOf
+    brain: Brain = field(default_factory=Brain)
     elapsed_before_s: float = 0.0
+    _asked: _Asked | None = None
     _in_flight: dict[int, tuple[Trial, Job]] = field(default_factory=dict)
     _fractions: dict[int, float] = field(default_factory=dict)
     _news: list[str] = field(default_factory=list)
@@ -51,6 +80,9 @@ class Driver:
     _mark: int = 0
     _known: dict[int, Trial] = field(default_factory=dict)
     _awaited: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.brain.told = self._hear_of
 
     def drive(self) -> Iterator[Snapshot]:
         """Run the search to its end, and yield what there is to see; leaving early loses nothing.
@@ -135,7 +167,7 @@ class Driver:
                 f"give at least {needed:.3g} and something to search with, or ask for fewer proof seeds or no proof"
             )
 
-    def _until_idle(self, propose: Callable[[list[Trial], int], list[Proposal]]) -> Iterator[Snapshot]:
+    def _until_idle(self, propose: Callable[[list[Trial], int], Chosen]) -> Iterator[Snapshot]:
         """Keep every slot busy, and one trial waiting, until `propose` gives nothing more and none runs."""
         while True:
             self.lease.check()
@@ -144,19 +176,32 @@ class Driver:
                 self.store.settle(self.search.id)
             trials = self._trials()
             self._submit(trials)  # what waits starts before anything new is thought about
-            room = self.workers.slots + 1 - sum(map(self._is_ours, trials))
-            proposals = propose(trials, room) if room > 0 else []
-            if proposals:
-                trials = self._add(proposals, trials)
+            room = self.workers.slots + self._ahead(trials) - sum(map(self._is_ours, trials))
+            chosen = propose(trials, room) if room > 0 or self._asked else Chosen()
+            if chosen.proposals:
+                trials = self._add(chosen, trials)
                 self._submit(trials)
-            if not self._in_flight and not proposals and not self._awaited:
+            if not (self._in_flight or chosen.proposals or self._awaited or self._asked):
                 return
             if self._awaited and not self._in_flight:
                 time.sleep(POLL_S)
-            for event in self.workers.wait(POLL_S) if self._in_flight else ():
+            is_short = self._asked is not None and len(self._in_flight) < self.workers.slots
+            for event in self.workers.wait(GLANCE_S if is_short else POLL_S) if self._in_flight else ():
                 self._take(event)
             trials = self._trials()
             yield self._snapshot(phase_of(trials), trials)
+
+    def _ahead(self, trials: Sequence[Trial]) -> int:
+        """Return how many trials are to wait for a slot: one, or rounds where thinking of the next ones takes long."""
+        if not self.brain.is_apart:
+            return 1
+        took = [t.elapsed_s for t in trials if t.state == "completed" and t.elapsed_s and t.purpose != IMPORTED]
+        trial_s = median(took[-LAST:]) if took else 0.0
+        if self.brain.thought_s < LITTLE * trial_s:
+            return 1
+        # Between two answers lie two thoughts at most: what ended since the first was asked waits for the second.
+        rounds = ceil(2.0 * self.brain.thought_s / trial_s) if trial_s else 1
+        return self.workers.slots * min(rounds, MOST_ROUNDS)
 
     def _hear(self) -> None:
         """Do what others ask for: to stop a trial, or the search; to propose trials; to record what was told.
@@ -166,8 +211,10 @@ class Driver:
         """
         for message in self.store.messages(self.search.id):
             if message.kind == ASK:
-                self._say(self.hand_out(int(message.payload["n"]), str(message.payload["asker"])))
-                self.store.mark_drained(message.id)
+                said = self.hand_out(int(message.payload["n"]), str(message.payload["asker"]))
+                if said is not None:
+                    self._say(said)
+                    self.store.mark_drained(message.id)
                 continue
             if message.kind != CANCEL:
                 self._say(heed(self.store, self.search, message))
@@ -189,49 +236,84 @@ class Driver:
                 self.store.fail(trial.id, state="cancelled", error="somebody asked for it")
                 self._say(f"{self._title(trial)}: cancelled, as somebody asked")
 
-    def _explore(self, trials: list[Trial], room: int) -> list[Proposal]:
+    def _explore(self, trials: list[Trial], room: int) -> Chosen:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
         if self._over or self.setting.config.trained_outside:
-            return []
+            return Chosen()
         if experts := self._experts(trials):
-            return experts
-        kept, refusal = self._chosen(trials, room)
-        if refusal is not None and not kept:
+            return Chosen(proposals=experts)
+        chosen = self._chosen(trials, room, asker=None)
+        if chosen is None:
+            return Chosen()
+        if chosen.refusal is not None and not chosen.proposals:
             self._over = True
             if any(trial.state == "completed" for trial in trials):  # else whoever mends the cause begins anew
                 self.store.set_explored(self.search.id)  # with more evidence, the next driver might go on
-            self._say(f"the search ends after {len(trials)} trials{refusal}")
-        return kept
+            self._say(f"the search ends after {len(trials)} trials{chosen.refusal}")
+        return chosen
 
-    def _chosen(self, trials: Sequence[Trial], n: int) -> tuple[list[Proposal], str | None]:
-        """Return `n` trials that the strategy proposes and the budget pays, and why they are fewer, in words."""
-        evidence = replace(self._evidence(trials), purse=self._purse(trials))
-        seed = self.setting.config.seed * 1_000_003 + len(trials)
+    def _chosen(self, trials: Sequence[Trial], n: int, *, asker: str | None) -> Chosen | None:
+        """Return `n` trials that the strategy proposes and the budget pays; None while the brain thinks.
+
+        What was thought of for another setting, or before trials came from elsewhere, is thrown away.
+        """
+        if self._asked is None:
+            evidence = replace(self._evidence(trials), purse=self._purse(trials))
+            seed = self.setting.config.seed * 1_000_003 + len(trials)
+            question = Question(strategy=self.strategy, evidence=evidence, n=n, seed=seed)
+            self._asked = _Asked(question=question, asker=asker, setting=self.setting, trials=len(trials))
+            self.brain.ask(question)
+        asked = self._asked
+        if asked.asker != asker:
+            return None
+        proposals = self.brain.answer(0.0 if self._in_flight else POLL_S)
+        if proposals is None:
+            return None
+        self._asked = None
+        if asked.setting is not self.setting or asked.trials != len(trials):
+            return None
+        return self._paid(proposals, asked.question, trials)
+
+    def _paid(self, proposals: Sequence[Proposal], question: Question, trials: Sequence[Trial]) -> Chosen:
+        """Return those of `proposals` that the budget pays, and why they are fewer than asked for, in words."""
         kept: list[Proposal] = []
-        proposals = self.strategy.propose(evidence, n=n, seed=seed)
         for proposal in proposals:
             refusal = self._allowance(trials, kept).refusal(proposal.fidelity, self.setting.flops_of(proposal))
             if refusal:
-                return kept, f": {refusal}"
+                return Chosen(proposals=kept, seen=question.evidence.seen, refusal=f": {refusal}")
             kept.append(proposal)
-        if len(proposals) == n:
-            return kept, None
+        if len(proposals) == question.n:
+            return Chosen(proposals=kept, seen=question.evidence.seen)
         least = self.setting.config.strategy.stop_below
-        return kept, (
+        refusal = (
             f", before its budget: no other is expected to gain {least:g} bits per byte for what a trial at the top "
             "rung costs"
         )
+        return Chosen(proposals=kept, seen=question.evidence.seen, refusal=refusal)
 
-    def hand_out(self, n: int, asker: str) -> str:
+    def _hear_of(self, news: Fault | str) -> None:
+        """Say what the brain has to tell, and record what went wrong with it."""
+        if isinstance(news, str):
+            self._say(news)
+            return
+        self._say(f"the strategy failed: {news.line}")
+        session = provenance(self.setting, self.workers) | {"brain": news.details}
+        self.store.add_session(self.search.id, provenance=session)
+
+    def hand_out(self, n: int, asker: str) -> str | None:
         """Propose `n` trials that `asker` trains and tells of, and say what came of it; heard twice, it is done once.
 
         They are in training from then on; a mixture that was trained before is done at once and counts for none.
+        None: they are still being thought of.
         """
         refusal: str | None = None
         while (lacking := n - len(handed_out(self.store, self.search, asker))) > 0 and refusal is None:
             trials = self._trials()
-            kept, refusal = self._chosen(trials, lacking)
-            for trial in self._add(kept, trials)[len(trials) :] if kept else []:
+            chosen = self._chosen(trials, lacking, asker=asker)
+            if chosen is None:
+                return None
+            refusal = chosen.refusal
+            for trial in self._add(chosen, trials)[len(trials) :] if chosen.proposals else []:
                 if trial.state == "queued":
                     self.store.start(trial.id, worker=asker)
         given = ", ".join(str(trial.number) for trial in handed_out(self.store, self.search, asker)) or "none"
@@ -297,10 +379,10 @@ class Driver:
             self._say(f"the proof will end about {late_s:.0f} s after the time limit: this machine is slow for it")
         return seeds
 
-    def _prove(self, trials: list[Trial], room: int) -> list[Proposal]:  # as every proposer
+    def _prove(self, trials: list[Trial], room: int) -> Chosen:  # as every proposer
         """Return every trial that the proof lacks, all at once."""
         payload = self._recommendation()
-        return [] if payload is None else proof_proposals(self.setting, payload, trials)
+        return Chosen() if payload is None else Chosen(proposals=proof_proposals(self.setting, payload, trials))
 
     def _conclude(self) -> None:
         """Record what the proof says."""
@@ -309,10 +391,10 @@ class Driver:
         if payload["proof_seeds"] and payload["proof"] is None:
             self.store.add_recommendation(self.search.id, payload=conclude(payload, self._trials(), self.setting))
 
-    def _add(self, proposals: Sequence[Proposal], trials: Sequence[Trial]) -> list[Trial]:
+    def _add(self, chosen: Chosen, trials: Sequence[Trial]) -> list[Trial]:
         """Write the proposals down before anything else happens to them; those already trained are done at once."""
-        evidence = self._evidence(trials)
-        rows = [new_trial(proposal, self.setting, evidence) for proposal in proposals]
+        seen = self._evidence(trials).seen if chosen.seen is None else chosen.seen
+        rows = [new_trial(proposal, self.setting, seen=seen) for proposal in chosen.proposals]
         for trial in self.store.add_trials(self.search.id, rows):
             if trial.state == "completed":
                 self._say(f"{self._title(trial)}: trained before, {self._result(trial)}")

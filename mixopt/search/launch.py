@@ -10,10 +10,11 @@ import numpy as np
 
 from mixopt.command_workers import CommandTrainer, command_text
 from mixopt.config import SearchConfig
-from mixopt.errors import MixoptError, SearchError, SearchStopped, WorkerError
+from mixopt.errors import BrainError, MixoptError, SearchError, SearchStopped, WorkerError
 from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.ray_workers import Demand, RayWorkers
+from mixopt.search.brain import START_S, Brain
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
@@ -130,10 +131,13 @@ def fixed(config: Mapping[str, Any]) -> dict[str, object]:
 
 
 @contextmanager
-def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: float) -> Iterator[Driver]:
+def driving(
+    setting: Setting, *, store: Store, workers: Workers, elapsed_s: float, brain: Brain | None = None
+) -> Iterator[Driver]:
     """Give the driver of the search while its lease is held; a changed file is recorded as a revision.
 
     `elapsed_s`: what has passed of the time limit. However it is left, the store says how the search stands.
+    brain: None is one that starts a process where that pays; on a virtual clock it never does.
 
     Raises:
         SearchError: see `find_or_create`. LeaseHeld: another driver is alive.
@@ -147,6 +151,7 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
             )
         store.add_session(search.id, provenance=provenance(setting, workers))
         driver = None
+        thinking = brain or Brain(clock=workers.clock, patience_s=START_S)
         try:
             driver = Driver(
                 setting=setting,
@@ -156,6 +161,7 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
                 workers=workers,
                 strategy=STRATEGIES[config.strategy.name](setting.problem),
                 ensemble_of=ensemble_of(setting, store),
+                brain=thinking,
                 elapsed_before_s=elapsed_s,
             )
             yield driver
@@ -166,12 +172,19 @@ def driving(setting: Setting, *, store: Store, workers: Workers, elapsed_s: floa
                 driver.put_away()
             store.set_state(search.id, "stopped")
             raise
+        except BrainError:  # the workers are well: what they have done counts
+            if driver is not None:
+                driver.put_away()
+            store.set_state(search.id, "failed")
+            raise
         except MixoptError:
             store.set_state(search.id, "failed")
             raise
         except BaseException:
             store.set_state(search.id, "stopped")
             raise
+        finally:
+            thinking.close()
 
 
 def ensemble_of(setting: Setting, store: Store) -> Callable[[Sequence[Trial]], MixtureLosses | None]:

@@ -14,8 +14,8 @@ from store import Artifact, NewTrial, Store, Trial
 WAITING = ("queued", "running")
 
 
-def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence) -> NewTrial:
-    """Return the row that claims the run of `proposal`: its content, its charge, and what was known then."""
+def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...]) -> NewTrial:
+    """Return the row that claims the run of `proposal`: its content, its charge, and the trials that it had seen."""
     content = setting.content(proposal)
     return NewTrial(
         purpose=proposal.purpose,
@@ -28,7 +28,7 @@ def new_trial(proposal: Proposal, setting: Setting, evidence: Evidence) -> NewTr
         content=content,
         reason=proposal.reason,
         predicted={name: {"mean": p.mean, "sd": p.sd} for name, p in proposal.predicted.items()},
-        seen=evidence.seen,
+        seen=seen,
         charged_flops=setting.flops_of(proposal),
     )
 
