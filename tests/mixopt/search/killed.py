@@ -98,8 +98,9 @@ def remade(driver: Callable[[], Driver], trials: Sequence[Trial]) -> list[int]:
         past = [t if t.number in trials[first].seen else replace(t, state="queued") for t in trials[:first]]
         alike = [t for t in trials[first:] if tuple(t.seen) == tuple(trials[first].seen) and t.purpose != "proof"]
         for n in range(1, len(alike) + 1):  # how many were asked for at once is not recorded
-            kept, _ = driver()._chosen(past, n)
-            if [_core(p) for p in kept] == [(dict(t.weights), t.fidelity, t.reason, t.predicted) for t in alike[:n]]:
+            chosen = driver()._chosen(past, n, asker=None)
+            assert chosen is not None
+            if [_core(p) for p in chosen.proposals] == [(dict(t.weights), t.fidelity, t.reason, t.predicted) for t in alike[:n]]:
                 found += [t.number for t in alike[:n]]
                 first += n
                 break
