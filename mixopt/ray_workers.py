@@ -1,4 +1,4 @@
-"""Workers on Ray: every job is a task, its progress a stream."""
+"""Workers on Ray: every program of one job or several is a task, its progress a stream."""
 
 import atexit
 import logging
@@ -24,13 +24,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from mixopt.errors import ClusterGone, WorkerError
 from mixopt.ray_head import Head, patience_s
-from mixopt.workers import Job, JobProgress, Outcome, Trainer, too_long
+from mixopt.workers import Job, JobProgress, Outcome, Sample, Trainer, pace_of, run_jobs, too_long
 from proxies.machine import prepare_process
+from proxies.pace import ALONE, Pace
 from proxies.parallel import Ranks, open_port
 
 OBJECT_STORE_BYTES = 100 * 2**20  # outcomes are small: token data goes by path
 OVERTIME_S = 15.0  # beyond its time limit, for a job to end itself and say so
 LAST_WORDS_S = 10.0  # for Ray to notice that a process has died whose peers have noticed already
+PACE_S = 60.0  # for a place on the cluster and the measurement there
 ROUNDING = 1e-6  # a node with 1 GPU has room for ten jobs of 0.1
 init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
 
@@ -63,32 +65,50 @@ class RayWorkers:
         self._head = Head(ray.get_runtime_context().gcs_address)
         nodes = [node["Resources"] for node in _nodes()]
         check_demands(demands, nodes)
+        self._demands = demands
         self.slots = slots or room(nodes, dearest)
         self._warm = [_warm.options(num_cpus=1).remote() for _ in range(self.slots)]
 
-    def submit(self, job: Job) -> None:
-        """Queue `job` on the cluster.
+    def submit(self, *jobs: Job) -> None:
+        """Queue `jobs` on the cluster as one task, that occupies what one of them does.
 
         Raises:
-            WorkerError: a node does not see the job's text. ClusterGone.
+            WorkerError: a node does not see the jobs' text. ClusterGone.
         """
         self._check_head()
+        job = jobs[0]
         self._check_sight(job)
         if job.processes == 1:
-            self._running[_placed(_train, job).remote(self._trainer, job)] = _Running(job)
+            self._running[_placed(_train, job).remote(self._trainer, jobs)] = _Running(jobs)
             return
+        assert len(jobs) == 1, "a training of several processes has no company"
         bundle = {"CPU": job.cpus, "GPU": job.gpus, **job.resources}
         group = placement_group([{k: v for k, v in bundle.items() if v}] * job.processes, strategy="PACK")
-        first = _placed(_train, job, group=group, bundle=0).remote(self._trainer, job)
-        self._running[first] = _Running(job, group=group)
+        first = _placed(_train, job, group=group, bundle=0).remote(self._trainer, jobs)
+        self._running[first] = _Running(jobs, group=group)
+
+    def pace(self, sample: Sample) -> Pace:
+        """Return the pace of trainings where the cluster places one; that of one alone where it does not, or dies."""
+        occupied = dict(self._demands[sample.rung].resources)
+        cpus, gpus = occupied.pop("CPU", 0.0), occupied.pop("GPU", 0.0)
+        task = _pace.options(num_cpus=cpus, num_gpus=gpus, resources=occupied).remote(sample)
+        try:
+            found: Pace = ray.get(task, timeout=PACE_S)
+        except ray.exceptions.RayError:
+            ray.cancel(task, force=True)
+            return ALONE
+        return found
 
     def cancel(self, key: int) -> None:
-        """Stop the task of the job named `key`."""
-        for generator in [g for g, running in self._running.items() if running.job.key == key]:
-            self._stop(generator)
+        """Hear no more of the job named `key`; its task is stopped once nobody waits for any of its jobs."""
+        for generator, running in list(self._running.items()):
+            if key in running.waiting:
+                running.waiting.remove(key)
+                if not running.waiting:
+                    self._stop(generator)
 
     def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
-        """Return the next event of every job that has one.
+        """Return the next event of every task that has one.
 
         Raises:
             ClusterGone: the head does not answer.
@@ -117,16 +137,18 @@ class RayWorkers:
         return found
 
     def _overdue(self, generator: ObjectRefGenerator) -> Iterator[Outcome]:
-        """Yield the outcome of a job that did not end itself when its time was over."""
+        """Yield the outcomes of jobs that did not end themselves when their time was over."""
         running = self._running[generator]
         limit_s = running.job.timeout_s
-        if limit_s is None or running.since_s is None or time.monotonic() - running.since_s < limit_s + OVERTIME_S:
+        if limit_s is None or running.since_s is None:
+            return
+        elapsed_s = time.monotonic() - running.since_s
+        if elapsed_s < limit_s * len(running.jobs) + OVERTIME_S:
             return
         self._stop(generator)
-        elapsed_s = time.monotonic() - running.since_s
-        yield Outcome(
-            key=running.job.key, state="failed", elapsed_s=elapsed_s, error=too_long(running.job), node=running.node
-        )
+        for key in running.waiting:
+            took_s = elapsed_s / len(running.jobs)
+            yield Outcome(key=key, state="failed", elapsed_s=took_s, error=too_long(running.job), node=running.node)
 
     def _next(self, generator: ObjectRefGenerator) -> Iterator[Outcome | JobProgress]:
         running = self._running[generator]
@@ -138,15 +160,20 @@ class RayWorkers:
         except ray.exceptions.RayError as error:  # the worker died, not the training
             self._forget(generator)
             told = f"worker lost{running.where}: {_first_line(error)}{_advice(error, running.job)}"
-            yield Outcome(key=running.job.key, state="lost", error=told, node=running.node)
+            for key in running.waiting:
+                yield Outcome(key=key, state="lost", error=told, node=running.node)
             return
         if isinstance(event, _Begun):
             running.node, running.since_s = event.node, time.monotonic()
             running.others = self._others(running, event.address)
             return
+        if event.key not in running.waiting:
+            return
         if isinstance(event, Outcome):
             lost = running.lost_other() if event.state == "failed" else None
-            self._forget(generator)
+            running.waiting.remove(event.key)
+            if not running.waiting:
+                self._forget(generator)
             if lost is not None:
                 event = Outcome(key=event.key, state="lost", error=f"worker lost: {lost}")
             event = replace(event, node=running.node)
@@ -167,7 +194,7 @@ class RayWorkers:
         self._forget(generator)
 
     def _forget(self, generator: ObjectRefGenerator) -> None:
-        """Let go of a job that is over, with the processes and the places that it had."""
+        """Let go of a task that is over, with the processes and the places that it had."""
         running = self._running.pop(generator)
         for other in running.others:
             ray.cancel(other, force=True)
@@ -222,13 +249,24 @@ class _Begun:
 
 @dataclass
 class _Running:
-    """A job on the cluster; once it has begun, the node that it runs on and since when, and its other processes."""
+    """Jobs of one task on the cluster; once it has begun, its node and since when, and its other processes.
 
-    job: Job
+    waiting: the keys of the jobs whose outcomes somebody waits for.
+    """
+
+    jobs: tuple[Job, ...]
     group: PlacementGroup | None = None
     node: str | None = None
     since_s: float | None = None
     others: list[ObjectRef[None]] = field(default_factory=list)
+    waiting: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = [job.key for job in self.jobs]
+
+    @property
+    def job(self) -> Job:
+        return self.jobs[0]
 
     @property
     def where(self) -> str:
@@ -348,27 +386,29 @@ def connect(address: str, cpus: int | None) -> None:
 
 
 @ray.remote(num_returns="streaming", max_retries=0)
-def _train(trainer: Trainer, job: Job) -> Iterator[JobProgress | Outcome | _Begun]:
-    """Train `job` in a thread of its own, so that its progress is yielded while it runs.
+def _train(trainer: Trainer, jobs: tuple[Job, ...]) -> Iterator[JobProgress | Outcome | _Begun]:
+    """Train `jobs` in a thread of its own, so that their progress is yielded while they run.
 
-    The name of the node comes first, the outcome last.
+    The name of the node comes first, the outcomes last.
     """
+    job = jobs[0]
     events: queue.SimpleQueue[JobProgress | Outcome] = queue.SimpleQueue()
     address = f"{ray.util.get_node_ip_address()}:{open_port()}"
     if job.processes > 1:
-        job = replace(job, ranks=Ranks(rank=0, count=job.processes, address=address))
+        jobs = (replace(job, ranks=Ranks(rank=0, count=job.processes, address=address)),)
 
     def work() -> None:
         prepare_process(threads=max(1, int(job.cpus)))
-        events.put(trainer(job, events.put))
+        for outcome in run_jobs(jobs, events.put, trainer=trainer):
+            events.put(outcome)
 
     threading.Thread(target=work, daemon=True).start()
     yield _Begun(socket.gethostname(), address)
-    while True:
+    left = len(jobs)
+    while left:
         event = events.get()
+        left -= isinstance(event, Outcome)
         yield event
-        if isinstance(event, Outcome):
-            return
 
 
 @ray.remote(max_retries=0)
@@ -376,6 +416,13 @@ def _follow(trainer: Trainer, job: Job) -> None:
     """Train one more part of every batch; what goes wrong is the first process's to tell."""
     prepare_process(threads=max(1, int(job.cpus)))
     trainer(job, lambda _: None)
+
+
+@ray.remote(max_retries=0)
+def _pace(sample: Sample) -> Pace:
+    """Measure in a process that is set up as for a training."""
+    prepare_process(threads=max(1, int(sample.cpus)))
+    return pace_of(sample)
 
 
 @ray.remote(max_retries=0)  # Ray repeats what runs out of memory for ever, and says so every time

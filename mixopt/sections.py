@@ -220,6 +220,8 @@ class WorkersSection(Section):
     handed to /bin/sh. environment: names of variables that it gets as `mixopt run` has them; their values are kept
     nowhere. paths: where it keeps the text of every domain, as exporters take them. checkpoints: a folder or URL for
     those of trainings that run, None for one beside the store; checkpoint_s: how often they are saved.
+    together: how many trials of a rung train as one program, and are proposed at once for it; None: those that wait
+    anyhow, as many as is fastest by measuring; 1: none.
     """
 
     kind: Literal["ray", "local", "simulated", "outside"] = "ray"
@@ -231,3 +233,4 @@ class WorkersSection(Section):
     paths: Plain = {}
     checkpoints: str | None = None
     checkpoint_s: Positive = 60.0
+    together: Count | None = None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mixopt.config import SearchConfig
 from mixopt.text import PARTS, Text
-from mixopt.workers import Job, JobProgress, Outcome, outcome_of
+from mixopt.workers import Job, JobProgress, Outcome, Sample, outcome_of
 from proxies.config import ProxyConfig
+from proxies.pace import ALONE, Pace
 from proxies.simulated import GOLD_TOKENS, VOCABULARY, SimulatedLaw
 
 DEFAULT_SLOTS = 2
@@ -59,10 +60,15 @@ class SimulatedWorkers:
         self._queue: list[Job] = []
         self._ends: dict[float, Outcome] = {}
 
-    def submit(self, job: Job) -> None:
-        """Start `job` on the first slot that is free."""
-        self._queue.append(job)
+    def submit(self, *jobs: Job) -> None:
+        """Start `jobs`, each on the first slot that is free."""
+        self._queue += jobs
         self._start()
+
+    def pace(self, sample: Sample) -> Pace:
+        """Return that company gains nothing: a law takes no steps."""
+        del sample
+        return ALONE
 
     def cancel(self, key: int) -> None:
         """Forget the job named `key`."""

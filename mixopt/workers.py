@@ -13,9 +13,10 @@ from typing import Literal, Protocol
 from proxies.checkpoint import Checkpoint
 from proxies.config import ProxyConfig
 from proxies.corpus import Part, open_corpus
+from proxies.pace import Pace, measure_pace
 from proxies.parallel import Ranks
-from proxies.train import train
-from proxies.training import Progress, Training
+from proxies.train import Plan, train_together
+from proxies.training import Progress, Report, Training
 
 PlainRecipe = Sequence[tuple[float, Mapping[str, float]]]
 
@@ -91,6 +92,16 @@ class Outcome:
 Trainer = Callable[[Job, Callable[[JobProgress], None]], Outcome]  # reports on its way; never raises an Exception
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What stands for the trainings of a rung where their pace is measured: what trains, on tokens of a vocabulary."""
+
+    rung: str
+    proxy: Mapping[str, object]
+    vocabulary: int
+    cpus: float = 1.0
+
+
 class Workers(Protocol):
     """A place to train proxies; it never opens the store."""
 
@@ -99,8 +110,12 @@ class Workers(Protocol):
         """How many jobs run at once."""
         ...
 
-    def submit(self, job: Job) -> None:
-        """Queue `job`; returns at once."""
+    def submit(self, *jobs: Job) -> None:
+        """Queue `jobs`; several train as one program, in one slot, and end each by itself; returns at once."""
+        ...
+
+    def pace(self, sample: Sample) -> Pace:
+        """Return how fast trainings as `sample` are alone and in company, measured where they would run."""
         ...
 
     def cancel(self, key: int) -> None:
@@ -134,21 +149,8 @@ def run_job(job: Job, report: Callable[[JobProgress], None]) -> Outcome:
             raise TimeoutError(too_long(job))
 
     try:
-        assert job.proxy is not None, "only a command trains without a proxy"
-        training = train(
-            ProxyConfig.from_plain(job.proxy),
-            open_corpus(Path(job.corpus)),
-            job.recipe,
-            tokens=job.tokens,
-            seed=job.seed,
-            part=job.part,
-            target_tokens=job.target_tokens,
-            slice_tokens=job.slice_tokens,
-            gold=None if job.gold is None else Path(job.gold),
-            report=forward,
-            checkpoint=Checkpoint(folder=job.checkpoint, every_s=job.checkpoint_s),
-            ranks=job.ranks,
-        )
+        plan = replace(plan_of(job), report=forward)
+        (training,) = train_together([plan], open_corpus(Path(job.corpus)), ranks=job.ranks)
     except Exception as error:  # noqa: BLE001  # the edge of a worker: whatever went wrong belongs to the trial
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Outcome(key=job.key, state=end_of(error), elapsed_s=time.perf_counter() - start, error=text)
@@ -163,6 +165,56 @@ def end_of(error: BaseException) -> Literal["failed", "halted"]:
             return "halted"
         found = found.__cause__ or found.__context__
     return "failed"
+
+
+def run_jobs(jobs: Sequence[Job], report: Callable[[JobProgress], None], *, trainer: Trainer) -> list[Outcome]:
+    """Train the proxies of `jobs` as one program, and return how each ended.
+
+    Should the program break, they train one after another by `trainer`, so that only those fail that fail alone.
+    """
+    if len(jobs) == 1:
+        return [trainer(jobs[0], report)]
+    start = time.perf_counter()
+    limits = [job.timeout_s for job in jobs if job.timeout_s is not None]
+
+    def watch(job: Job) -> Report:
+        def forward(progress: Progress) -> None:
+            report(JobProgress(key=job.key, tokens=progress.tokens, loss=progress.loss))
+            if limits and time.perf_counter() - start > sum(limits):
+                raise TimeoutError
+
+        return forward
+
+    try:
+        plans = [replace(plan_of(job), report=watch(job)) for job in jobs]
+        trainings = train_together(plans, open_corpus(Path(jobs[0].corpus)))
+    except TimeoutError:
+        elapsed_s = (time.perf_counter() - start) / len(jobs)
+        return [Outcome(key=job.key, state="failed", elapsed_s=elapsed_s, error=too_long(job)) for job in jobs]
+    except Exception:  # noqa: BLE001  # whose fault it was is found out apart
+        return [trainer(job, report) for job in jobs]
+    return [outcome_of(job, training) for job, training in zip(jobs, trainings, strict=True)]
+
+
+def plan_of(job: Job) -> Plan:
+    """Return the training that `job` asks for."""
+    assert job.proxy is not None, "only a command trains without a proxy"
+    return Plan(
+        config=ProxyConfig.from_plain(job.proxy),
+        recipe=job.recipe,
+        tokens=job.tokens,
+        seed=job.seed,
+        part=job.part,
+        target_tokens=job.target_tokens,
+        slice_tokens=job.slice_tokens,
+        gold=None if job.gold is None else Path(job.gold),
+        checkpoint=Checkpoint(folder=job.checkpoint, every_s=job.checkpoint_s),
+    )
+
+
+def pace_of(sample: Sample) -> Pace:
+    """Return the pace of `sample` in this process."""
+    return measure_pace(ProxyConfig.from_plain(sample.proxy), vocabulary=sample.vocabulary)
 
 
 def too_long(job: Job) -> str:
@@ -188,33 +240,39 @@ def outcome_of(job: Job, training: Training) -> Outcome:
 
 
 class LocalWorkers:
-    """Workers in this process: one job at a time, trained inside `wait`."""
+    """Workers in this process: one program at a time, trained inside `wait`."""
 
     slots = 1
 
     def __init__(self, trainer: Trainer = run_job) -> None:
         self._trainer = trainer
-        self._queue: deque[Job] = deque()
+        self._queue: deque[tuple[Job, ...]] = deque()
 
-    def submit(self, job: Job) -> None:
-        """Queue `job`."""
-        self._queue.append(job)
+    def submit(self, *jobs: Job) -> None:
+        """Queue `jobs`, which train as one program."""
+        self._queue.append(jobs)
+
+    def pace(self, sample: Sample) -> Pace:
+        """Return the pace of trainings in this process."""
+        return pace_of(sample)
 
     def cancel(self, key: int) -> None:
         """Forget the queued job named `key`."""
-        self._queue = deque(job for job in self._queue if job.key != key)
+        left = (tuple(job for job in jobs if job.key != key) for jobs in self._queue)
+        self._queue = deque(jobs for jobs in left if jobs)
 
     def wait(self, timeout_s: float) -> list[Outcome | JobProgress]:
-        """Train the oldest job to its end, however long that takes."""
+        """Train the oldest jobs to their end, however long that takes."""
         if not self._queue:
             return []
         return list(self._train(self._queue.popleft()))
 
-    def _train(self, job: Job) -> Iterator[Outcome | JobProgress]:
+    def _train(self, jobs: Sequence[Job]) -> Iterator[Outcome | JobProgress]:
         events: list[JobProgress] = []
-        outcome = self._trainer(job, events.append)
+        outcomes = run_jobs(jobs, events.append, trainer=self._trainer)
         yield from events
-        yield replace(outcome, node=platform.node())
+        for outcome in outcomes:
+            yield replace(outcome, node=platform.node())
 
     def finished(self) -> list[Outcome]:
         """Return nothing: what ends here ends inside of `wait`."""

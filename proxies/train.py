@@ -78,35 +78,23 @@ def train(
         report=report,
         checkpoint=checkpoint,
     )
-    return _train([plan], corpus, ranks=ranks)[0]
+    return train_together([plan], corpus, ranks=ranks)[0]
 
 
-def train_together(plans: Sequence[Plan], corpus: Corpus) -> list[Training]:
+def train_together(plans: Sequence[Plan], corpus: Corpus, *, ranks: Ranks | None = None) -> list[Training]:
     """Train proxies of one shape as one program, and return what came of each.
 
     Recipes, seeds, tokens, learning rates and weight decays may differ. Losses are those of training one after another
     up to rounding; every training is repeatable bit for bit in the same company. `elapsed_s` is each one's share.
+    `ranks`: of one training alone, see `train`.
     """
     if not plans:
         return []
-    refuse_strangers([plan.config for plan in plans])
-    return _train(plans, corpus, ranks=None)
-
-
-def refuse_strangers(configs: Sequence[ProxyConfig]) -> None:
-    """Refuse proxies that cannot train as one program."""
-    if not fit_together(configs):
-        raise ProxyError(f"proxies that train as one program may differ in {list(OWN)} alone; train others apart")
-
-
-def fit_together(configs: Sequence[ProxyConfig]) -> bool:
-    """Say whether proxies can train as one program: they are of one shape."""
-    first = configs[0]
+    first = plans[0].config
     own = {name: getattr(first, name) for name in OWN}
-    return all(replace(config, **own) == first for config in configs)
-
-
-def _train(plans: Sequence[Plan], corpus: Corpus, *, ranks: Ranks | None) -> list[Training]:
+    if not all(replace(plan.config, **own) == first for plan in plans):
+        raise ProxyError(f"proxies that train as one program may differ in {list(OWN)} alone; train others apart")
+    assert ranks is None or len(plans) == 1
     started = time.perf_counter()
     fits = _prepared(plans, corpus)
     prepared_s = (time.perf_counter() - started) / len(plans)

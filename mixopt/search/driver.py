@@ -1,8 +1,9 @@
 """The loop: propose, train, record, until the budget is spent; then recommend, and prove it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from math import ceil
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from mixopt.search.brain import Brain, Fault, Question
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, read_history, record
+from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
 from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
@@ -23,6 +25,7 @@ from mixopt.search.telling import handed_out
 from mixopt.search.wishes import ASK, CANCEL, heed, heed_waiting
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from proxies.checkpoint import remove
+from proxies.pace import Pace
 from store import Attempt, RunInTraining, Search, Store, Trial
 
 POLL_S = 0.5
@@ -48,17 +51,24 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What the brain thinks about: for whom (None: the driver), in what setting, and after how many trials."""
+    """What the brain thinks about: for whom (None: the driver), in what setting, and after how many trials.
+
+    room: how many trials are wanted; the question may be for more, of which an opening counts.
+    """
 
     question: Question
     asker: str | None
     setting: Setting
     trials: int
+    room: int
 
 
 @dataclass(kw_only=True)
 class Driver:
-    """One driver of one search. All that matters is in the store; what is kept here only saves reading it again."""
+    """One driver of one search. All that matters is in the store; what is kept here only saves reading it again.
+
+    paces: of the rungs whose trials may train together, as measured.
+    """
 
     setting: Setting
     search: Search
@@ -68,9 +78,11 @@ class Driver:
     strategy: Strategy
     ensemble_of: EnsembleOf
     brain: Brain = field(default_factory=Brain)
+    paces: Mapping[str, Pace] = field(default_factory=dict)
     elapsed_before_s: float = 0.0
     _asked: _Asked | None = None
     _in_flight: dict[int, tuple[Trial, Job]] = field(default_factory=dict)
+    _programs: dict[int, int] = field(default_factory=dict)
     _fractions: dict[int, float] = field(default_factory=dict)
     _news: list[str] = field(default_factory=list)
     _ensemble: MixtureLosses | None = None
@@ -111,7 +123,7 @@ class Driver:
         """Record what has ended and put back what has not, where a search is left: then the store knows all."""
         for outcome in self.workers.finished():
             if outcome.key in self._in_flight and outcome.state != "halted":
-                trial, job = self._in_flight.pop(outcome.key)
+                trial, job = self._landed(outcome.key)
                 record(self.store, trial, outcome, gold=job.gold)
                 remove(job.checkpoint)
         self.store.requeue(self.search.id)
@@ -176,7 +188,8 @@ class Driver:
                 self.store.settle(self.search.id)
             trials = self._trials()
             self._submit(trials)  # what waits starts before anything new is thought about
-            room = self.workers.slots + self._ahead(trials) - sum(map(self._is_ours, trials))
+            at_once = self.workers.slots * (self.setting.config.workers.together or 1)
+            room = at_once + self._ahead(trials) - sum(map(self._is_ours, trials))
             chosen = propose(trials, room) if room > 0 or self._asked else Chosen()
             if chosen.proposals:
                 trials = self._add(chosen, trials)
@@ -185,7 +198,7 @@ class Driver:
                 return
             if self._awaited and not self._in_flight:
                 time.sleep(POLL_S)
-            is_short = self._asked is not None and len(self._in_flight) < self.workers.slots
+            is_short = self._asked is not None and self._free > 0
             for event in self.workers.wait(GLANCE_S if is_short else POLL_S) if self._in_flight else ():
                 self._take(event)
             trials = self._trials()
@@ -230,7 +243,8 @@ class Driver:
         for trial in self._trials():
             if trial.number == number and trial.state in WAITING:
                 self.workers.cancel(trial.id)
-                self._in_flight.pop(trial.id, None)
+                if trial.id in self._in_flight:
+                    self._landed(trial.id)
                 remove(self.setting.checkpoint(trial.run_hash))
                 self._fractions.pop(trial.id, None)
                 self.store.fail(trial.id, state="cancelled", error="somebody asked for it")
@@ -242,7 +256,7 @@ class Driver:
             return Chosen()
         if experts := self._experts(trials):
             return Chosen(proposals=experts)
-        chosen = self._chosen(trials, room, asker=None)
+        chosen = self._chosen(trials, room, asker=None, opening=self._opening(trials))
         if chosen is None:
             return Chosen()
         if chosen.refusal is not None and not chosen.proposals:
@@ -252,16 +266,25 @@ class Driver:
             self._say(f"the search ends after {len(trials)} trials{chosen.refusal}")
         return chosen
 
-    def _chosen(self, trials: Sequence[Trial], n: int, *, asker: str | None) -> Chosen | None:
+    def _opening(self, trials: Sequence[Trial]) -> int:
+        """Return how many trials to begin with, where those may have company that precede any model; else 0."""
+        if any(trial.purpose != "expert" for trial in trials):
+            return 0
+        strategy, most = self.setting.config.strategy, max(most_together(self.setting, self.paces).values())
+        return min(self.workers.slots * most, strategy.natural_seeds + strategy.spread) if most > 1 else 0
+
+    def _chosen(self, trials: Sequence[Trial], n: int, *, asker: str | None, opening: int = 0) -> Chosen | None:
         """Return `n` trials that the strategy proposes and the budget pays; None while the brain thinks.
+
+        opening: where more than `n`, as many of those that precede any model.
 
         What was thought of for another setting, or before trials came from elsewhere, is thrown away.
         """
         if self._asked is None:
             evidence = replace(self._evidence(trials), purse=self._purse(trials))
             seed = self.setting.config.seed * 1_000_003 + len(trials)
-            question = Question(strategy=self.strategy, evidence=evidence, n=n, seed=seed)
-            self._asked = _Asked(question=question, asker=asker, setting=self.setting, trials=len(trials))
+            question = Question(strategy=self.strategy, evidence=evidence, n=max(n, opening), seed=seed)
+            self._asked = _Asked(question=question, asker=asker, setting=self.setting, trials=len(trials), room=n)
             self.brain.ask(question)
         asked = self._asked
         if asked.asker != asker:
@@ -272,17 +295,19 @@ class Driver:
         self._asked = None
         if asked.setting is not self.setting or asked.trials != len(trials):
             return None
-        return self._paid(proposals, asked.question, trials)
+        return self._paid(proposals, asked, trials)
 
-    def _paid(self, proposals: Sequence[Proposal], question: Question, trials: Sequence[Trial]) -> Chosen:
+    def _paid(self, proposals: Sequence[Proposal], asked: _Asked, trials: Sequence[Trial]) -> Chosen:
         """Return those of `proposals` that the budget pays, and why they are fewer than asked for, in words."""
+        question = asked.question
+        openings = sum(1 for _ in takewhile(lambda proposal: proposal.purpose == "design", proposals))
         kept: list[Proposal] = []
-        for proposal in proposals:
+        for proposal in proposals[: max(asked.room, openings)]:
             refusal = self._allowance(trials, kept).refusal(proposal.fidelity, self.setting.flops_of(proposal))
             if refusal:
                 return Chosen(proposals=kept, seen=question.evidence.seen, refusal=f": {refusal}")
             kept.append(proposal)
-        if len(proposals) == question.n:
+        if len(proposals) >= asked.room:
             return Chosen(proposals=kept, seen=question.evidence.seen)
         least = self.setting.config.strategy.stop_below
         refusal = (
@@ -297,7 +322,7 @@ class Driver:
             self._say(news)
             return
         self._say(f"the strategy failed: {news.line}")
-        session = provenance(self.setting, self.workers) | {"brain": news.details}
+        session = provenance(self.setting, self.workers, self.paces) | {"brain": news.details}
         self.store.add_session(self.search.id, provenance=session)
 
     def hand_out(self, n: int, asker: str) -> str | None:
@@ -401,22 +426,44 @@ class Driver:
         return self._trials()
 
     def _submit(self, trials: Sequence[Trial]) -> None:
-        """Hand the workers as many trials as they have slots for; content that others train is waited for."""
+        """Hand the workers a program for every slot that is free; content that others train is waited for."""
         awaited, self._awaited = self._awaited, set()
-        for trial in trials:
-            if len(self._in_flight) >= self.workers.slots:
-                return
-            if trial.state == "queued" and trial.id not in self._in_flight:
-                try:
-                    attempt = self.store.start(trial.id, worker=type(self.workers).__name__, began_s=self._driven_s)
-                except RunInTraining as error:
-                    self._awaited.add(trial.id)
-                    if trial.id not in awaited:
-                        self._say(f"{self._title(trial)} waits: {error}")
-                    continue
-                job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt))
-                self._in_flight[trial.id] = (trial, job)
-                self.workers.submit(job)
+        most, slots = most_together(self.setting, self.paces), self.workers.slots
+        waiting = [trial for trial in trials if trial.state == "queued" and trial.id not in self._in_flight]
+        while waiting and self._free > 0:
+            rungs = [self.setting.rung_of(trial) for trial in waiting]
+            found = packs(rungs, most, slots=slots, free=self._free)
+            for places in found:
+                started = [waiting[place] for place in places if self._start(waiting[place], awaited)]
+                for trial in started:
+                    self._programs[trial.id] = started[0].id
+                if started:
+                    self.workers.submit(*(self._in_flight[trial.id][1] for trial in started))
+            taken = {place for places in found for place in places}
+            waiting = [trial for place, trial in enumerate(waiting) if place not in taken]
+
+    @property
+    def _free(self) -> int:
+        """How many slots have no program."""
+        return self.workers.slots - len(set(self._programs.values()))
+
+    def _start(self, trial: Trial, awaited: set[int]) -> bool:
+        """Say that `trial` is in training now, unless another search trains its content already."""
+        try:
+            attempt = self.store.start(trial.id, worker=type(self.workers).__name__, began_s=self._driven_s)
+        except RunInTraining as error:
+            self._awaited.add(trial.id)
+            if trial.id not in awaited:
+                self._say(f"{self._title(trial)} waits: {error}")
+            return False
+        job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt))
+        self._in_flight[trial.id] = (trial, job)
+        return True
+
+    def _landed(self, key: int) -> tuple[Trial, Job]:
+        """Return the trial in flight of that key, which is over."""
+        self._programs.pop(key, None)
+        return self._in_flight.pop(key)
 
     def _began_s(self, attempt: Attempt) -> float | None:
         """Return when the first attempt at a trial began, on the workers' clock; None where this is the first."""
@@ -431,7 +478,7 @@ class Driver:
             self._fractions[trial.id] = event.tokens / job.tokens
             self.store.beat(trial.id, spent_flops=trial.charged_flops * self._fractions[trial.id])
             return
-        del self._in_flight[event.key]
+        self._landed(event.key)
         self._fractions.pop(event.key, None)
         if event.state == "lost" and self.store.trial(self.search.id, trial.number).attempts < MAX_ATTEMPTS:
             self.store.requeue_trial(trial.id, error=event.error or "worker lost", node=event.node)
@@ -467,6 +514,10 @@ class Driver:
             return f"{trial.state}: {(trial.error or 'no reason given').splitlines()[0]}"
         took = f", {trial.elapsed_s:.1f} s" if trial.elapsed_s is not None else ""
         return f"objective {self.setting.problem.objective.of(trial.losses, trial.accuracies):.4f}{took}"
+
+    def say(self, *lines: str) -> None:
+        """Tell whoever watches."""
+        self._news += lines
 
     def _say(self, line: str) -> None:
         self._news.append(line)

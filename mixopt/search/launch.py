@@ -18,6 +18,7 @@ from mixopt.search.brain import START_S, Brain
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
+from mixopt.search.packing import paces, told
 from mixopt.search.provenance import provenance
 from mixopt.search.setting import Setting, only_domain
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
@@ -149,7 +150,8 @@ def driving(
             store.revise_search(
                 search.id, config=config.resolved(), config_hash=config.digest(), note="the file changed"
             )
-        store.add_session(search.id, provenance=provenance(setting, workers))
+        found = paces(setting, workers)
+        store.add_session(search.id, provenance=provenance(setting, workers, found))
         driver = None
         thinking = brain or Brain(clock=workers.clock, patience_s=START_S)
         try:
@@ -162,8 +164,10 @@ def driving(
                 strategy=STRATEGIES[config.strategy.name](setting.problem),
                 ensemble_of=ensemble_of(setting, store),
                 brain=thinking,
+                paces=found,
                 elapsed_before_s=elapsed_s,
             )
+            driver.say(*told(found))
             yield driver
         except LeaseLost:  # the search is another driver's now
             raise

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mixopt.search.setting import Setting
 from mixopt.workers import Workers
+from proxies.pace import Pace
 
 PACKAGES = (
     "mixopt",
@@ -30,15 +31,19 @@ JOB_DASHBOARD = "mixopt_dashboard"  # in the metadata of a job that `mixopt subm
 GIT_S = 10.0  # git that has not answered by then is given up
 
 
-def provenance(setting: Setting, workers: Workers) -> dict[str, object]:
-    """Return what drives the search of `setting` now, plain; devices and precisions stand with every run."""
+def provenance(setting: Setting, workers: Workers, paces: Mapping[str, Pace]) -> dict[str, object]:
+    """Return what drives the search of `setting` now, plain; devices and precisions stand with every run.
+
+    paces: the paces of its rungs, alone and in company, as measured.
+    """
     return {
-        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "packages": {name: release for name in PACKAGES if (release := _version(name)) is not None},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "git": git_revision(Path(__file__).parent),
         "workers": {"kind": type(workers).__name__, "slots": workers.slots},
+        "together": {name: pace.to_plain() for name, pace in paces.items()},
         "config_hash": setting.config.digest(),
         "text": setting.text.digest,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:2]],

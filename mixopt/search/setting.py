@@ -94,8 +94,8 @@ class Setting:
             "target_tokens": self.config.target.tokens if self.config.target else None,
         }
 
-    def rung_of(self, proposal: Proposal) -> str:
-        """Return the rung that a proposal trains at; an expert of its own fidelity trains at the experts' rung."""
+    def rung_of(self, proposal: Proposal | Trial) -> str:
+        """Return the rung that a trial or a proposal trains at: an expert of its own fidelity at the experts'."""
         return self._experts_rung if proposal.fidelity == EXPERT_FIDELITY else proposal.fidelity
 
     def trains(self, content: Mapping[str, Any]) -> bool:

@@ -88,7 +88,7 @@ def test_defaults_are_written_out_and_read_back_to_the_same_digest(file: Path) -
     assert resolved["proof"] == {"seeds": 4, "mixtures": ["natural", "uniform", "unimax", "single"]}
     where = {"kind": "ray", "slots": None, "address": "local"}
     command = {"command": None, "shell": False, "environment": [], "paths": {}}
-    assert resolved["workers"] == where | command | {"checkpoints": None, "checkpoint_s": 60.0}
+    assert resolved["workers"] == where | command | {"checkpoints": None, "checkpoint_s": 60.0, "together": None}
     assert resolved["experts"] == {"rung": "small", "max_passes": 8.0}
     assert SearchConfig.from_plain(resolved).digest() == config.digest()
     assert SearchConfig.from_plain(resolved, root=config.root) == config

@@ -133,6 +133,21 @@ def test_a_killed_worker_is_a_lost_job_and_the_others_go_on(workers: RayWorkers)
     assert f"worker lost on {os.uname().nodename}" in (found[1].error or "")
 
 
+def test_jobs_of_one_task_end_each_by_itself_and_are_lost_together(workers: RayWorkers) -> None:
+    workers.submit(replace(JOB, key=20), replace(JOB, key=21))  # no proxies: they train one after another
+    found = outcomes(workers, 2)
+    assert {key: outcome.losses["x"] for key, outcome in found.items()} == {20: 20.0, 21: 21.0}
+    workers.submit(replace(JOB, key=22), replace(JOB, key=23, folder="kill"))
+    assert {key: outcome.state for key, outcome in outcomes(workers, 2).items()} == {22: "lost", 23: "lost"}
+
+
+def test_a_cancelled_job_is_not_heard_of_and_its_company_goes_on(workers: RayWorkers) -> None:
+    workers.submit(replace(JOB, key=24), replace(JOB, key=25))
+    workers.cancel(24)
+    assert list(outcomes(workers, 1)) == [25]
+    assert workers.wait(0.5) == []
+
+
 def test_a_job_that_hangs_is_ended_when_its_time_is_over(workers: RayWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_workers, "OVERTIME_S", 0.1)
     workers.submit(replace(JOB, key=4, folder="sleep", timeout_s=0.2))

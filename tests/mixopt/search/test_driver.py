@@ -16,7 +16,8 @@ from mixopt.search.snapshot import Snapshot
 from mixopt.search.wishes import CANCEL
 from mixopt.simulated_workers import SimulatedWorkers
 from mixopt.text import Folders
-from mixopt.workers import Job, JobProgress, LocalWorkers, Outcome, Workers, run_job
+from mixopt.workers import Job, JobProgress, LocalWorkers, Outcome, Sample, Workers, run_job
+from proxies.pace import ALONE, Pace
 from store import LeaseHeld, Store, Trial
 from tests.cli.small_search import write_search
 
@@ -145,8 +146,11 @@ class Broken:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
+    def submit(self, *jobs: Job) -> None:
+        self.jobs += jobs
+
+    def pace(self, sample: Sample) -> Pace:
+        return ALONE
 
     def cancel(self, key: int) -> None:
         self.jobs = [job for job in self.jobs if job.key != key]
