@@ -93,6 +93,12 @@ def packages() -> list[str]:
     return [str(Path(str(spec.origin)).parent) for spec in specs if spec is not None]
 
 
+def holds_password(location: str) -> bool:
+    """Say whether the place of a store, a path or a URL, has a password in it."""
+    url = urlsplit(location)
+    return "://" in location and (url.password is not None or "password" in url.query.lower())
+
+
 def _check_store(location: str, *, outlasts: bool) -> None:
     """Refuse a store that would die with the head node, or whose password everybody could read."""
     if "://" not in location:
@@ -101,7 +107,7 @@ def _check_store(location: str, *, outlasts: bool) -> None:
     url = urlsplit(location)
     if url.scheme.startswith("sqlite"):
         raise SearchError("give a store in a file by its path, or better a server: --store postgresql://user@host/name")
-    if url.password is not None or "password" in url.query.lower():
+    if holds_password(location):
         raise SearchError(
             f"the URL of the store holds a password, which Ray would show to everybody who sees the job; put the URL "
             f"into {STORE_VARIABLE} on the head node (from a secret, say) and submit with --store-there, or leave the "

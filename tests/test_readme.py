@@ -1,6 +1,8 @@
 """The README against the program: its commands exist, its example is a search, its options are real."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from typer.main import get_command
 
 from mixopt.cli import main
 from mixopt.cli.app import _load, app
+from store import Store
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,6 +55,28 @@ def test_the_readmes_search_is_valid(
         with pytest.raises(SystemExit) as left:
             main()
         assert not left.value.code, capsys.readouterr().err
+
+
+def test_the_readmes_example_for_tune_runs_and_its_trials_lie_in_the_store(tmp_path: Path) -> None:
+    search = next(text for text in blocks("yaml") if "name: mine-by-hand" in text)
+    (tmp_path / "mine-by-hand.yaml").write_text(search, encoding="utf-8")
+    (example,) = blocks("python")
+    ray = "import ray\nray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False)\n"
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", ray + example],
+        cwd=tmp_path,
+        env=kept | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=600.0,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with Store(tmp_path / "mixopt.db", read_only=True) as store:
+        trials = store.trials(store.searches()[0].id)
+    assert [trial.state for trial in trials] == ["completed"] * 4
+    assert all(trial.losses["web"] == 1.2 - 0.3 * trial.weights["web"] ** 0.5 for trial in trials)
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:

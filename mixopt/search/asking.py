@@ -18,6 +18,7 @@ from mixopt.search.report import find
 from mixopt.search.setting import Setting
 from mixopt.search.telling import TELL, Told, check_told, handed_out
 from mixopt.search.wishes import ASK, wish
+from mixopt.sections import StrategyName
 from mixopt.simulated_workers import simulated_text
 from mixopt.text import Folders, Say, Text
 from mixopt.workers import LocalWorkers
@@ -51,16 +52,28 @@ def ask(store: Store, name: str, *, n: int = 1, wait_s: float = WAIT_S) -> list[
     """
     if n < 1:
         raise SearchError(f"ask for at least one trial; got {n}")
-    search = find(store, name)
-    asker = f"{OUTSIDE}{uuid.uuid4().hex}"
-    try:
-        said = _hand_out(store, search, n=n, asker=asker)
-    except LeaseHeld:
-        said = _through_inbox(store, search, n=n, asker=asker, wait_s=wait_s)
-    found = handed_out(store, search, asker)
+    found, said = ask_as(f"{OUTSIDE}{uuid.uuid4().hex}", store, name, n=n, wait_s=wait_s)
     if not found:
         raise SearchError(f"{name!r} hands out no trial: {said}")
     return found
+
+
+def ask_as(
+    asker: str, store: Store, name: str, *, n: int = 1, strategy: StrategyName | None = None, wait_s: float = WAIT_S
+) -> tuple[list[Trial], str]:
+    """Return the trials that the search hands out to `asker`, none where it has no more, and in words how that came.
+
+    Asked twice by the same asker, they are the same. strategy: another than the file's, where no driver runs.
+
+    Raises:
+        SearchError: there is no such search, or no driver answered for `wait_s` seconds.
+    """
+    search = find(store, name)
+    try:
+        said = _hand_out(store, search, n=n, asker=asker, strategy=strategy)
+    except LeaseHeld:
+        said = _through_inbox(store, search, n=n, asker=asker, wait_s=wait_s)
+    return handed_out(store, search, asker), said
 
 
 def tell(store: Store, name: str, told: Sequence[Told]) -> str:
@@ -146,7 +159,7 @@ def told_of_table(store: Store, name: str, path: Path) -> list[dict[str, object]
     return found
 
 
-def _hand_out(store: Store, search: Search, *, n: int, asker: str) -> str:
+def _hand_out(store: Store, search: Search, *, n: int, asker: str, strategy: StrategyName | None = None) -> str:
     """Propose as a driver would, while the lease is held; LeaseHeld where there is one."""
     with HeldLease(store, search.id) as lease:
         config = SearchConfig.from_plain(search.config)
@@ -157,7 +170,7 @@ def _hand_out(store: Store, search: Search, *, n: int, asker: str) -> str:
             store=store,
             lease=lease,
             workers=LocalWorkers(),
-            strategy=STRATEGIES[config.strategy.name](setting.problem),
+            strategy=STRATEGIES[strategy or config.strategy.name](setting.problem),
             ensemble_of=ensemble_of(setting, store),
         )
         while (said := driver.hand_out(n, asker)) is None:  # it failed, and tries once more
