@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from math import isclose
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -41,6 +42,8 @@ from proxies.corpus_config import CorpusConfig
 from proxies.errors import ProxyError, SourceError
 
 RESERVED_SET = "objective"  # the key of the objective among predictions, beside the sets
+HOUR_S = 3_600.0
+SAME_BUDGET = 1e-9  # of it: float error of hours times throughput
 NOMINAL_VOCABULARY = 32_768  # of a tokenizer file not opened yet; only to see whether the rungs rise in cost
 
 
@@ -59,7 +62,9 @@ class SearchConfig(Section):
     rungs: Annotated[tuple[RungSection, ...], Field(min_length=1)] = Field(alias="ladder")
     experts: ExpertsSection | None = None
     strategy: StrategySection = StrategySection()
-    budget_flops: Positive
+    stated_flops: Positive | None = Field(default=None, alias="budget_flops")
+    budget_device_hours: Positive | None = None
+    throughput_flops: Positive | None = None
     time_limit_s: Positive | None = None
     proof: Annotated[ProofSection | None, BeforeValidator(unless_false)] = ProofSection()
     workers: WorkersSection = WorkersSection()
@@ -95,6 +100,28 @@ class SearchConfig(Section):
         """The training that the mixture is for, None where the top rung is all that is wanted."""
         section = self.target_section
         return None if section is None else Target(parameters=section.parameters, tokens=section.tokens)
+
+    @property
+    def counts_flops(self) -> bool:
+        """Whether the budget is known in FLOPs; one in device-hours is, once the throughput of a device is."""
+        return self.stated_flops is not None or self.throughput_flops is not None
+
+    @property
+    def budget_flops(self) -> float:
+        """What all trials may cost; ConfigError where it is given in hours and nobody has measured the throughput."""
+        if self.stated_flops is not None:
+            return self.stated_flops
+        if self.budget_device_hours is None or self.throughput_flops is None:
+            raise ConfigError(
+                f"budget_device_hours {self.budget_device_hours:g} are not known in FLOPs; give `throughput_flops`, "
+                "what one device does in a second"
+            )
+        return self.budget_device_hours * HOUR_S * self.throughput_flops
+
+    def with_throughput(self, throughput_flops: float) -> Self:
+        """Return the search of a budget in device-hours with what a device does in a second."""
+        plain = self.resolved() | {"throughput_flops": throughput_flops, "budget_flops": None}
+        return self.from_plain(plain, root=self.root)
 
     @property
     def command(self) -> Command | None:
@@ -177,7 +204,8 @@ class SearchConfig(Section):
 
     def resolved(self) -> dict[str, object]:
         """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""
-        return self.model_dump(mode="json", by_alias=True)
+        plain = self.model_dump(mode="json", by_alias=True)
+        return plain | {"budget_flops": self.budget_flops if self.counts_flops else None}
 
     def digest(self) -> str:
         """Return the sha256 of what is resolved: equal for files that mean the same."""
@@ -222,6 +250,7 @@ class SearchConfig(Section):
         self._check_objective()
         self._check_rungs()
         self._check_ladder()
+        self._check_budget()
         self._check_proof()
         self._check_space()
         if self.trained_outside:
@@ -339,6 +368,19 @@ class SearchConfig(Section):
             raise wrong(path, f"{EXPERT_FIDELITY!r} is what data experts are called; name the rung otherwise")
         if self.experts is not None and self.experts.rung not in names:
             raise wrong(("experts", "rung"), unknown("rung", self.experts.rung, names))
+
+    def _check_budget(self) -> None:
+        """Refuse no budget, and two that are not the same."""
+        hours, speed, stated = self.budget_device_hours, self.throughput_flops, self.stated_flops
+        if hours is None and stated is None:
+            raise wrong(("budget_flops",), "key 'budget_flops' is missing; add it, or 'budget_device_hours'")
+        if hours is None or stated is None:
+            if hours is None and speed is not None:
+                message = "a throughput turns 'budget_device_hours' into FLOPs; give these, or remove it"
+                raise wrong(("throughput_flops",), message)
+            return
+        if speed is None or not isclose(stated, hours * HOUR_S * speed, rel_tol=SAME_BUDGET):
+            raise wrong(("budget_flops",), "the budget is given twice, in FLOPs and in device-hours; remove one")
 
     def _check_proof(self) -> None:
         if self.proof is not None and not self.proof.mixtures:

@@ -32,6 +32,7 @@ REMEDIES: Mapping[int | None, str] = {
 }
 COMMANDS = (
     "run",
+    "plan",
     "cancel",
     "submit",
     "ask",

@@ -8,9 +8,13 @@ from pathlib import Path
 from mixopt.cli.app import end_on_sigterm
 from mixopt.cli.watch import watching
 from mixopt.config import SearchConfig
+from mixopt.errors import ConfigError
+from mixopt.plan.ground import slots_ahead, text_ahead
+from mixopt.plan.outlook import Outlook, look_ahead
 from mixopt.search.launch import driving, prepare_text, start_workers
 from mixopt.search.setting import Setting
-from mixopt.text import Folders
+from mixopt.search.throughput import Throughput, counted, known
+from mixopt.text import Folders, Say
 from store import Store
 
 
@@ -33,3 +37,25 @@ def run_search(
             with driving(setting, store=ledger, workers=workers, elapsed_s=elapsed_s) as driver:
                 for snapshot in driver.drive():
                     view.update(snapshot)
+
+
+def plan_search(
+    config: SearchConfig,
+    *,
+    store: str,
+    throughput: float | None,
+    slots: int | None,
+    rehearsals: int,
+    jobs: int,
+    told: Say,
+) -> Outlook:
+    """Return what the search of `config` would buy; `throughput`: FLOPs a second of a device, None to find it out."""
+    folders = Folders.beside(store)
+    found = known(config) if throughput is None else Throughput.alike(config, throughput, source="given")
+    text = text_ahead(config, folders, is_probed=found is None, report=told)
+    setting = Setting.of(config, text, artifacts=str(folders.artifacts))
+    if found is None:
+        raise ConfigError("the throughput of your devices is not known; give --throughput, FLOPs a second of one")
+    setting = counted(setting, found)
+    room = slots or slots_ahead(config)
+    return look_ahead(setting, found, slots=room, rehearsals=rehearsals, jobs=jobs, told=told)

@@ -7,6 +7,7 @@ landscapes with the same money.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -110,13 +111,37 @@ def replay_simulated(
     return SimulatedReport(scores=tuple(scores), left_out=left_out)
 
 
-def search(strategy: Strategy, landscape: Landscape, *, budget: float, batch: int) -> Evidence:
-    """Return what `strategy` has seen when a further trial would cost more than is left, or when it wants no more."""
-    seen: list[Observation] = []
+class Ground(Protocol):
+    """What can be searched: a problem, and losses for every trial of it."""
+
+    @property
+    def problem(self) -> Problem:
+        """What a strategy is told."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Which one of its kind it is."""
+        ...
+
+    def observe(self, trial: int, mixture: Mixture, rung: str, seed: int) -> Observation:
+        """Return the trial as completed."""
+        ...
+
+
+NOTHING = Evidence()
+
+
+def search(strategy: Strategy, landscape: Ground, *, budget: float, batch: int, begun: Evidence = NOTHING) -> Evidence:
+    """Return what `strategy` has seen when a further trial would cost more than is left, or when it wants no more.
+
+    begun: what was seen, and paid, before.
+    """
+    seen: list[Observation] = list(begun.history.observations)
     left = budget
     while True:
         purse = Purse(total_flops=budget, left_flops=max(left, 0.0))
-        evidence = Evidence(history=History(observations=tuple(seen)), purse=purse)
+        evidence = replace(begun, history=History(observations=tuple(seen)), purse=purse)
         proposals = strategy.propose(evidence, n=batch, seed=landscape.seed * 1_000 + len(seen))
         for proposal in proposals:
             cost = landscape.problem.ladder[proposal.fidelity].cost_flops

@@ -247,7 +247,11 @@ ANSWERS = [
         "search.yaml:14: objective.weights.humaneval: unknown evaluation set 'humaneval'; known: code, qa",
     ),
     ("3e14", "lots", "search.yaml:26: budget_flops: must be a number; got 'lots'"),
-    ("budget_flops: 3e14\n", "", "search.yaml:1: budget_flops: key 'budget_flops' is missing; add it"),
+    (
+        "budget_flops: 3e14\n",
+        "",
+        "search.yaml:1: budget_flops: key 'budget_flops' is missing; add it, or 'budget_device_hours'",
+    ),
     (
         "name: quick",
         "name: quick\nname: two",
