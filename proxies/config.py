@@ -51,6 +51,8 @@ class ProxyConfig:
     grow), its `tokens`, and the settings in which its `proxy` differs. That training is part of the cost.
     `base_width`: the width at which the learning rate was tuned; at another the rates follow the width rule
     (`proxies.width_rule`). None: they are used as they are.
+    `warmup_tokens` in place of `warmup_fraction`: trainings of any length warm up alike, so that with schedule "wsd" a
+    longer one begins as a shorter one does, until that one's rate falls.
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     """
 
@@ -77,6 +79,7 @@ class ProxyConfig:
     weight_decay: float = 0.1
     schedule: ScheduleName = "linear"
     warmup_fraction: float = 0.05
+    warmup_tokens: int | None = None
     decay_fraction: float = 0.3
     clip_norm: float = 1.0
     precision: Precision = "auto"
@@ -85,7 +88,7 @@ class ProxyConfig:
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
             _check_whole(name, getattr(self, name), least)
-        for name in ("ffn_width", "base_width"):
+        for name in ("ffn_width", "base_width", "warmup_tokens"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 1)
         for name, choices in CHOICES.items():

@@ -21,7 +21,7 @@ from proxies.checkpoint import Checkpoint
 from proxies.layers import cross_entropy
 from proxies.mixing import Batches
 from proxies.model import Decoder, forward
-from proxies.optimizers import OPTIMIZERS, forget, rate_share, set_rate, state_of, take_state
+from proxies.optimizers import OPTIMIZERS, forget, rate_share, set_rate, stable_steps, state_of, take_state
 from proxies.parallel import ALONE, Group
 from proxies.training import Progress, Report
 
@@ -33,19 +33,29 @@ LATE_FRACTION = 0.5  # worse than guessing blindly after half of the training, a
 class Fit:
     """One model, its batches, and how far it is.
 
-    curve: (tokens, mean loss since the last point). recent: losses since then. elapsed_s: its share of the time spent,
+    losses: of every step. curve: (tokens, mean loss since the last point). elapsed_s: its share of the time spent,
     before a checkpoint too. diverged: it was stopped early, and is no use.
+    begin: where a shorter training left what it was before its rate fell; this one goes on from there where it would
+    come by there, and `begun` counts the steps so spared. stable: where this one leaves the same.
     """
 
     model: Decoder
     batches: Batches
     report: Report | None = None
     checkpoint: Checkpoint | None = None
-    steps: int = 0
+    begin: Checkpoint | None = None
+    stable: Checkpoint | None = None
     elapsed_s: float = 0.0
+    begun: int = 0
+    losses: list[Tensor | float] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
-    recent: list[Tensor] = field(default_factory=list)
     diverged: bool = False
+    _told: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return len(self.losses)
 
     @property
     def is_over(self) -> bool:
@@ -53,37 +63,40 @@ class Fit:
         return self.diverged or self.steps == self.batches.steps
 
     @property
+    def is_stable(self) -> bool:
+        """Whether the rate falls from the next step on."""
+        return self.steps == stable_steps(self.model.config, self.batches.steps)
+
+    @property
     def rate_share(self) -> float:
         """Which share of its learning rate the next step takes."""
-        return rate_share(self.model.config, (self.steps + 0.5) / self.batches.steps)
+        size = self.model.config.batch_tokens
+        return rate_share(self.model.config, (self.steps + 0.5) * size, of=self.batches.steps * size)
 
-    def take(self, loss: Tensor, *, took_s: float) -> None:
-        """Note a step and the loss before it; at a point of the curve, see whether the training is lost."""
-        self.steps += 1
-        self.elapsed_s += took_s
-        self.recent.append(loss)
+    def take(self, loss: Tensor | float) -> bool:
+        """Note a step and the loss before it, and say whether that makes a point of the curve."""
+        self.losses.append(loss)
         every = max(1, round(self.batches.steps / CURVE_POINTS))
         if self.steps % every and self.steps < self.batches.steps:
-            return
-        mean = float(torch.stack(self.recent).mean())
-        self.recent.clear()
+            return False
+        recent = [float(each) for each in self.losses[self._told :]]
+        self.losses[self._told :] = recent
+        self._told = self.steps
+        mean = float(torch.tensor(recent).mean())
         self.curve.append((self.steps * self.model.config.batch_tokens, mean))
-        if self.report:
-            self.report(Progress(tokens=self.curve[-1][0], loss=mean, elapsed_s=self.elapsed_s))
         progress = self.steps / self.batches.steps
         self.diverged = has_diverged(self.curve, progress=progress, vocabulary=self.model.vocabulary)
+        return True
 
 
 def fit(fits: Sequence[Fit], *, group: Group = ALONE) -> None:
     """Train the models of `fits`, of one shape, on all their batches, or on those that their checkpoints leave."""
     optimizers = OPTIMIZERS[fits[0].model.config.optimizer]([each.model for each in fits])
     for each in fits:
-        if each.checkpoint is not None and (state := each.checkpoint.load()) is not None:
-            _restore(state, each, optimizers)
-    left = [each for each in fits if not each.is_over]
-    for each in fits:
+        _resume(each, optimizers)
         if each.is_over:
             forget(optimizers, each.model)
+    left = [each for each in fits if not each.is_over]
     while left:
         started = time.perf_counter()
         for each in left:
@@ -92,9 +105,12 @@ def fit(fits: Sequence[Fit], *, group: Group = ALONE) -> None:
         losses_M = step([each.model for each in left], rows, optimizers, group=group)
         took_s = (time.perf_counter() - started) / len(left)
         for each, loss in zip(left, losses_M, strict=True):
-            each.take(loss, took_s=took_s)
-            if each.checkpoint is not None and not group.rank and each.checkpoint.is_due and not each.diverged:
-                each.checkpoint.save(_state(each, optimizers))
+            each.elapsed_s += took_s
+            is_point = each.take(loss)
+            if is_point and each.report:
+                each.report(Progress(tokens=each.curve[-1][0], loss=each.curve[-1][1], elapsed_s=each.elapsed_s))
+            if not group.rank and not each.diverged:
+                _save(each, optimizers)
             if each.is_over:
                 forget(optimizers, each.model)
         left = [each for each in left if not each.is_over]
@@ -133,22 +149,46 @@ def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabul
     return not math.isfinite(loss) or (progress > LATE_FRACTION and loss > math.log(vocabulary))
 
 
+def _save(fit: Fit, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Keep where a training stands, as often as it asks for, and once before its rate falls."""
+    if fit.stable is not None and fit.is_stable:
+        fit.stable.save(_state(fit, optimizers))
+    if fit.checkpoint is not None and fit.checkpoint.is_due:
+        fit.checkpoint.save(_state(fit, optimizers))
+
+
 def _state(fit: Fit, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
     """Return all that the later steps depend on; batches depend on their number alone."""
     return {
         "model": fit.model.state_dict(),
         "optimizers": state_of(optimizers, fit.model),
-        "steps": fit.steps,
+        "drawn": fit.batches.digest(fit.steps),
+        "begun": fit.begun,
         "elapsed_s": fit.elapsed_s,
-        "curve": list(fit.curve),
-        "recent": [float(loss) for loss in fit.recent],
+        "losses": [float(loss) for loss in fit.losses],
     }
 
 
-def _restore(state: Mapping[str, Any], fit: Fit, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Put a training where it was."""
+def _resume(fit: Fit, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Put a training where it was, or where a shorter one was on its way."""
+    if fit.checkpoint is not None and (state := fit.checkpoint.load()) is not None:
+        fit.begun, fit.elapsed_s = state["begun"], state["elapsed_s"]
+        _restore(fit, state, optimizers)
+    elif fit.begin is not None and (state := fit.begin.load()) is not None and _leads_to(state, fit):
+        fit.begun = len(state["losses"])
+        _restore(fit, state, optimizers)
+
+
+def _leads_to(state: Mapping[str, Any], fit: Fit) -> bool:
+    """Say whether a training comes by where a shorter one was: it has drawn the same, at the same rates."""
+    steps = len(state["losses"])
+    config = fit.model.config
+    warm = config.warmup_tokens is not None and config.warmup_tokens <= steps * config.batch_tokens
+    return warm and steps <= stable_steps(config, fit.batches.steps) and state["drawn"] == fit.batches.digest(steps)
+
+
+def _restore(fit: Fit, state: Mapping[str, Any], optimizers: Sequence[torch.optim.Optimizer]) -> None:
     fit.model.load_state_dict(state["model"])
     take_state(optimizers, fit.model, state["optimizers"])
-    fit.steps, fit.elapsed_s = state["steps"], state["elapsed_s"]
-    fit.curve = [(tokens, loss) for tokens, loss in state["curve"]]
-    fit.recent = [torch.tensor(loss, device=fit.model.table.device) for loss in state["recent"]]
+    for loss in state["losses"]:
+        fit.take(loss)

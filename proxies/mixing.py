@@ -2,6 +2,7 @@
 
 # Shapes: N sequences of the training, B sequences of a batch, T tokens a sequence.
 
+import hashlib
 import heapq
 import zlib
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,13 @@ class Batches:
             self._chunk = (number, self._gather(number))
         B = self.batch_sequences
         return self._chunk[1][place * B : (place + 1) * B]
+
+    def digest(self, steps: int) -> str:
+        """Return what names the sequences of the first `steps`: equal where they are the same in the same order."""
+        count = steps * self.batch_sequences
+        drawn = [(domain.name, domain.tokens_count) for domain in self._domains]
+        parts = (repr(drawn).encode(), self._order[:count].tobytes(), self._starts[:count].tobytes())
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def epochs(self) -> dict[str, float]:
         """Return how often the training passes over each domain of the recipe, as it was given here (sliced or not)."""

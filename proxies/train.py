@@ -27,7 +27,12 @@ OWN = ("learning_rate", "weight_decay")  # settings in which the trainings of on
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One training, and what is measured of it: see `train`."""
+    """One training, and what is measured of it: see `train`.
+
+    stable: where the training is left as it was before its rate fell. begin: where a shorter training of the same
+    recipe and seed left that; this one goes on from there, with the losses of training straight through, bit for bit,
+    and spends only the steps that it adds. That takes schedule "wsd" and `warmup_tokens`; else all is trained.
+    """
 
     config: ProxyConfig
     recipe: Sequence[Stage]
@@ -39,6 +44,8 @@ class Plan:
     gold: Path | None = None
     report: Report | None = None
     checkpoint: Checkpoint | None = None
+    begin: Checkpoint | None = None
+    stable: Checkpoint | None = None
 
 
 def train(
@@ -119,6 +126,8 @@ def _prepared(plans: Sequence[Plan], corpus: Corpus) -> list[Fit]:
             batches=draw(plan.config, plan, corpus.domains, tokens=plan.tokens),
             report=plan.report,
             checkpoint=plan.checkpoint,
+            begin=plan.begin,
+            stable=plan.stable,
         )
         for plan in plans
     ]
@@ -161,7 +170,7 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
         epochs={name: passes + earlier.get(name, 0.0) for name, passes in fit.batches.epochs().items()},
         tokens=done,
         flops=first_flops(config, first, vocabulary=corpus.vocabulary)
-        + config.flops_per_token(corpus.vocabulary) * done
+        + config.flops_per_token(corpus.vocabulary) * (done - fit.begun * config.batch_tokens)
         + config.forward_flops_per_token(corpus.vocabulary) * read,
         elapsed_s=prepared_s + fit.elapsed_s + time.perf_counter() - started,
         diverged=diverged,
@@ -170,7 +179,8 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
             "device": str(model.table.device),
             "threads": torch.get_num_threads(),
             "parameters": config.total_parameters(corpus.vocabulary),
-            "tokens_per_s": done / fit.elapsed_s,
+            "tokens_per_s": (done - fit.begun * config.batch_tokens) / max(fit.elapsed_s, 1e-9),
+            **({"continued_tokens": fit.begun * config.batch_tokens} if fit.begun else {}),
             **used,
         },
     )

@@ -1,5 +1,7 @@
 """Text that tests of training share."""
 
+from pathlib import Path
+
 import pytest
 
 from proxies.corpus import Corpus, prepare
@@ -8,8 +10,12 @@ from proxies.corpus_config import CorpusConfig
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The text below, prepared."""
+    return small_corpus(tmp_path_factory.mktemp("text"))
+
+
+def small_corpus(folder: Path) -> Corpus:
     """Thirty short documents of numbers and as many of letters; the numbers are an evaluation set too."""
-    folder = tmp_path_factory.mktemp("text")
     for number in range(30):
         (folder / f"a{number}.txt").write_text(" ".join(f"{number * i % 97} and {i}" for i in range(80)))
         (folder / f"b{number}.txt").write_text(" ".join(f"{chr(97 + number * i % 26)}ness" for i in range(80)))
@@ -21,4 +27,4 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         ],
         "evaluation": [{"name": "a", "domain": "a", "excerpt_tokens": 32, "max_bytes": 1024}],
     }
-    return prepare(CorpusConfig.from_plain(plain), tmp_path_factory.mktemp("corpora"))
+    return prepare(CorpusConfig.from_plain(plain), folder / "corpora")

@@ -67,7 +67,7 @@ def test_it_goes_on_and_does_not_begin_again(corpus: Corpus, tmp_path: Path) -> 
         run(corpus, "muon", folder=str(tmp_path), tear_at=TOKENS // 2 + 1)
     state = Checkpoint(folder=str(tmp_path), every_s=0.0).load()
     assert state is not None
-    assert state["steps"] >= 25
+    assert len(state["losses"]) >= 25
 
 
 def test_a_file_that_was_cut_short_is_no_checkpoint(corpus: Corpus, tmp_path: Path) -> None:

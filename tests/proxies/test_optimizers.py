@@ -57,7 +57,7 @@ def test_every_optimizer_moves_every_weight_once(name: str, experts: int) -> Non
 
 def rate(schedule: str, progress: float) -> float:
     config = ProxyConfig.from_plain({"layers": 1, "width": 2, "heads": 1, "warmup_fraction": 0.1, "schedule": schedule})
-    return rate_share(config, progress)
+    return rate_share(config, progress * 1_000, of=1_000)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
