@@ -11,7 +11,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test cluster-test kill-matrix check bench dashboard clean
+.PHONY: help quickstart test cluster-test kill-matrix check bench bench-training dashboard clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 
 bench: $(RUN_STAMP)  ## Measure every speed against plain loops: a table, and bench.json
 	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.speed
+
+bench-training: $(RUN_STAMP)  ## Measure what optimizers and precision do to losses (up to an hour)
+	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.losses
 
 dashboard: $(RUN_STAMP)  ## Open the dashboard on ./mixopt.db
 	$(BIN)/mixopt dashboard

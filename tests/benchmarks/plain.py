@@ -47,7 +47,8 @@ class Block(nn.Module):
         q, k, v = (part.view(B, T, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norms[0](x)).split(D, 2))
         y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(B, T, D))
-        return x + self.down(functional.gelu(self.up(self.norms[1](x))))
+        added: Tensor = self.down(functional.gelu(self.up(self.norms[1](x))))
+        return x + added
 
 
 class Plain(nn.Module):
