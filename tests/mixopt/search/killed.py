@@ -100,14 +100,8 @@ def remade(driver: Callable[[], Driver], trials: Sequence[Trial]) -> list[int]:
         for n in range(1, len(alike) + 1):  # how many were asked for at once is not recorded
             chosen = driver()._chosen(past, n, asker=None)
             assert chosen is not None
-<<<<<<< HEAD
             recorded = [(dict(t.weights), t.fidelity, t.reason, t.predicted) for t in alike[:n]]
             if [_core(p) for p in chosen.proposals] == recorded:
-=======
-            if [_core(p) for p in chosen.proposals] == [
-                (dict(t.weights), t.fidelity, t.reason, t.predicted) for t in alike[:n]
-            ]:
->>>>>>> 5e3874d (Continue a longer training from the stable part of a shorter one)
                 found += [t.number for t in alike[:n]]
                 first += n
                 break
