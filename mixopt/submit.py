@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
@@ -24,6 +25,8 @@ from mixopt.submission import DASHBOARD, SEARCH, Submission, packages
 TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env")
 PREFIX = "mixopt"
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # which Ray's client takes for more than what it is told
+STARTING = "No available agent"  # what a head says that has only just begun
+STARTING_S = 60.0
 SILENT_S = 60.0  # a head that has not answered for so long is given up
 POLL_S = 1.0
 LEFT_OUT = ["__pycache__", ".git"]  # of the folders that are sent
@@ -77,15 +80,12 @@ class Jobs:
         if alive := [job for job in mine if not job.is_over]:
             raise SearchError(f"search {name!r} runs there as job {alive[-1].id}; see: mixopt logs {alive[-1].id}")
         with self._told(), _sent(submission) as folder:
-            job_id = self._client.submit_job(
+            runtime_env = {"working_dir": str(folder), "excludes": LEFT_OUT}
+            job_id = self._start(
                 entrypoint=submission.entrypoint,
                 submission_id=f"{PREFIX}-{name}-{1 + max((_number(job.id) for job in mine), default=0)}",
                 metadata=dict(submission.metadata(dashboard=self._dashboard)),
-                runtime_env={
-                    "working_dir": str(folder),
-                    "excludes": LEFT_OUT,
-                    **({"py_modules": packages()} if with_package else {}),
-                },
+                runtime_env=runtime_env | ({"py_modules": packages()} if with_package else {}),
             )
         return self.get(job_id)
 
@@ -142,6 +142,17 @@ class Jobs:
         with self._told():
             self._client.stop_job(job.id)
 
+    def _start(self, **job: Any) -> str:  # noqa: ANN401  # as Ray's client takes it
+        """Submit a job, and return its id; a head that has only just begun is waited for."""
+        until_s = time.monotonic() + STARTING_S
+        while True:
+            try:
+                return str(self._client.submit_job(**job))
+            except RuntimeError as error:
+                if STARTING not in str(error) or time.monotonic() > until_s:
+                    raise
+            time.sleep(POLL_S)
+
     @property
     def _dashboard(self) -> str:
         """The address without a user's name or password."""
@@ -172,12 +183,14 @@ class Jobs:
             raise WorkerError(
                 f"the Ray cluster at {self._dashboard} wants a token; put the one of the cluster into RAY_AUTH_TOKEN"
             ) from None
-        except (ConnectionError, RuntimeError) as error:
-            said = " ".join(str(error).split())[:300]
+        except ConnectionError:
             raise WorkerError(
-                f"the Ray cluster at {self._dashboard} did not do it ({said}); give the address of its dashboard, such "
-                "as http://head:8265, and install mixopt[cluster] here and there"
+                f"no Ray cluster answers at {self._dashboard}; give the address of its dashboard: --address "
+                "http://head:8265"
             ) from None
+        except RuntimeError as error:
+            said = " ".join(str(error).split())[:300]
+            raise WorkerError(f"the Ray cluster at {self._dashboard} did not do it: {said}") from None
 
 
 def _number(job_id: str) -> int:

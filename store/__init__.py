@@ -1,6 +1,7 @@
 """What happened, durably: a ledger of searches, their trials and the runs behind them."""
 
 from store.attempts import OUTSIDE as OUTSIDE
+from store.engine import without_password as without_password
 from store.errors import InvalidRecord as InvalidRecord
 from store.errors import LeaseHeld as LeaseHeld
 from store.errors import LeaseLost as LeaseLost

@@ -139,6 +139,16 @@ def shown(url: URL) -> str:
     return repr(url.database or ":memory:") if _is_sqlite(url) else repr(url.render_as_string(hide_password=True))
 
 
+def without_password(location: str) -> str:
+    """Return the path or URL of a store as it may be printed: without a password that stands in it."""
+    if "://" not in location:
+        return location
+    url = to_url(location)
+    if "password" in url.query:
+        url = url.update_query_dict({"password": "hidden"})
+    return url.render_as_string(hide_password=True)
+
+
 def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
     arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}

@@ -18,6 +18,7 @@ from store import Store, StoreUnavailable, Trial
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300.0  # for what takes seconds where nothing else runs
+AWAY = "away"  # a resource of every node but the head, one a node
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
@@ -31,7 +32,7 @@ def ray_nodes(count: int, *, patch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False, "temp_dir": folder})
     try:
         for _ in range(count - 1):
-            cluster.add_node(**NODE, temp_dir=folder)
+            cluster.add_node(**NODE, temp_dir=folder, resources={AWAY: 1.0})
         yield cluster
     finally:
         cluster.shutdown()
@@ -60,13 +61,25 @@ def trials(store: Path) -> list[Trial]:
         return []
 
 
-def wait_for(store: Path, process: "subprocess.Popen[str]", *, completed: int) -> list[Trial]:
-    """Return the trials once so many have completed, while another one is in training."""
+def wait_for(
+    store: Path, process: "subprocess.Popen[str]", *, completed: int = 0, in_training: int = 1, purpose: str = ""
+) -> list[Trial]:
+    """Return the trials once so many (of that purpose) have completed, and so many tell of their training."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
-        states = [trial.state for trial in trials(store)]
-        if states.count("completed") >= completed and "running" in states:
-            return trials(store)
-        time.sleep(0.1)
+        found = trials(store)
+        asked = [trial for trial in found if purpose in ("", trial.purpose)]
+        done = [trial for trial in asked if trial.state == "completed"]
+        if len(done) >= completed and sum(_tells(store, trial) for trial in asked) >= in_training:
+            return found
+        time.sleep(0.05)
     raise AssertionError("the search did not come far enough in time")
+
+
+def _tells(store: Path, trial: Trial) -> bool:
+    """Say whether something was heard of a training that runs."""
+    if trial.state != "running":
+        return False
+    with Store(store, read_only=True) as ledger:
+        return ledger.attempts(trial.id)[-1].spent_flops > 0.0

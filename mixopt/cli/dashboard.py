@@ -30,14 +30,14 @@ def dashboard(
     as_json: AsJson = False,
 ) -> None:
     """Open the searches of a store in the browser, read-only; Ctrl-C ends it."""
-    from store import Store
+    from store import Store, without_password
 
     Store(store, read_only=True).close()  # a missing or foreign file is said here, in one line
     spec = importlib.util.find_spec("dashboard")
     if spec is None or spec.origin is None:
         fail("the dashboard package is not installed; install mixopt whole")
     if as_json:
-        print(json.dumps({"url": f"http://{host}:{port}", "store": store}), flush=True)
+        print(json.dumps({"url": f"http://{host}:{port}", "store": without_password(store)}), flush=True)
     script = Path(spec.origin).with_name("app.py")
     options = {
         "server.address": host,

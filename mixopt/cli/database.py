@@ -25,26 +25,30 @@ app.add_typer(database, name="db")
 def upgrade(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Bring the tables of a store made by an older mixopt up to date."""
     from store import upgrade as upgrade_store
+    from store import without_password
 
+    place = without_password(store)
     before, after = upgrade_store(store)
     if as_json:
-        print(json.dumps({"store": store, "before": before, "after": after}))
+        print(json.dumps({"store": place, "before": before, "after": after}))
         return
-    print(f"{store}: is at revision {after}" + ("" if before == after else f", was at {before or 'none'}"))
+    print(f"{place}: is at revision {after}" + ("" if before == after else f", was at {before or 'none'}"))
 
 
 @database.command(epilog=EXAMPLES)
 def check(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Look for damage: in the file itself, its references, its guards, and trials without results."""
     from store import check as check_store
+    from store import without_password
 
+    place = without_password(store)
     faults = check_store(store)
     if as_json:
-        print(json.dumps({"store": store, "faults": faults}))
+        print(json.dumps({"store": place, "faults": faults}))
     if faults:
-        fail(f"{len(faults)} found in {store}: " + "; ".join(faults))
+        fail(f"{len(faults)} found in {place}: " + "; ".join(faults))
     if not as_json:
-        print(f"{store}: sound")
+        print(f"{place}: sound")
 
 
 @database.command(epilog=EXAMPLES)
@@ -65,9 +69,11 @@ def backup(
 def vacuum(store: StoreLocation = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Give back the room that the store does not need any more."""
     from store import vacuum as vacuum_store
+    from store import without_password
 
+    place = without_password(store)
     done = vacuum_store(store)
     if as_json:
-        print(json.dumps({"store": store, "before_bytes": done.before_bytes, "after_bytes": done.after_bytes}))
+        print(json.dumps({"store": place, "before_bytes": done.before_bytes, "after_bytes": done.after_bytes}))
         return
-    print(f"{store}: {done.after_bytes:,} bytes, was {done.before_bytes:,}")
+    print(f"{place}: {done.after_bytes:,} bytes, was {done.before_bytes:,}")

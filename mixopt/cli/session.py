@@ -15,7 +15,7 @@ from mixopt.search.launch import driving, prepare_text, start_workers
 from mixopt.search.setting import Setting
 from mixopt.search.throughput import Throughput, counted, known
 from mixopt.text import Folders, Say
-from store import Store
+from store import Store, without_password
 
 
 def run_search(
@@ -32,7 +32,7 @@ def run_search(
         setting = Setting.of(config, text, artifacts=str(folders.artifacts))
         with closing(workers_to_be.result()) as workers:
             end_on_sigterm()
-            view.line(f"{len(setting.names)} domains, {workers.slots} workers, store {store}")
+            view.line(f"{len(setting.names)} domains, {workers.slots} workers, store {without_password(store)}")
             elapsed_s = time.monotonic() - started_s
             with driving(setting, store=ledger, workers=workers, elapsed_s=elapsed_s) as driver:
                 for snapshot in driver.drive():

@@ -8,21 +8,24 @@ from ray.cluster_utils import Cluster
 
 from store import Attempt, Store, Trial
 from tests.cli.small_search import write_search
-from tests.ray_cluster import TIMEOUT_S, ray_nodes, start_search, trials, wait_for
+from tests.ray_cluster import AWAY, TIMEOUT_S, ray_nodes, start_search, trials, wait_for
 
 PATIENCE_S = 12  # of Ray with its head, one minute in life
 
 
 def short_search(folder: Path) -> Path:
-    """Write a search of some dozen trainings, each of a moment, without a brain that takes longer than they do."""
+    """Write a search of some twenty trainings, each of a moment, without a brain that takes longer than they do."""
     path = write_search(folder, workers="ray", slots=3, budget=1.4e10)
-    text = (
-        path.read_text(encoding="utf-8")
-        .replace("name: bayesian", "name: random")
-        .replace("experts: {rung: small}\n", "")
-    )
-    path.write_text(text, encoding="utf-8")
+    replace(path, "name: bayesian", "name: random")
+    replace(path, "experts: {rung: small}\n", "")
+    replace(path, "slots: 3", "slots: 3, together: 1")
     return path
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def attempts(store: Path, found: Sequence[Trial]) -> dict[int, list[Attempt]]:
@@ -49,16 +52,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         yield made
 
 
-def test_a_node_that_is_killed_takes_its_attempt_with_it_and_nothing_else(tmp_path: Path, cluster: Cluster) -> None:
-    store = tmp_path / "mixopt.db"
-    search = start_search(short_search(tmp_path), "--address", cluster.address)
-    before = wait_for(store, search, completed=2)
+def test_a_node_that_is_killed_takes_its_attempts_with_it_and_nothing_else(tmp_path: Path, cluster: Cluster) -> None:
+    """The proof trains on the two nodes beside the head alone, so that the one to be killed has something to lose."""
+    store, config = tmp_path / "mixopt.db", short_search(tmp_path)
+    replace(config, "tokens: 8_192", f"tokens: 65_536\n    resources: {{{AWAY}: 1}}")
+    replace(config, "budget_flops: 14000000000.0", "budget_flops: 9.4e+10")
+    search = start_search(config, "--address", cluster.address)
+    before = wait_for(store, search, in_training=2, purpose="proof")
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     _, errors = search.communicate(timeout=TIMEOUT_S)
     assert search.returncode == 0, errors
     assert "Traceback" not in errors
     found = check_nothing_lost_nothing_twice(store, before)
     lost = [each for of in found.values() for each in of if each.state == "lost"]
+    assert lost
     assert all("worker lost" in (each.error or "") for each in lost)
     with Store(store, read_only=True) as ledger:
         assert ledger.searches()[0].state == "finished"

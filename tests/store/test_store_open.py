@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from store import SchemaMismatch, Search, Store, StoreUnavailable, upgrade
+from store import SchemaMismatch, Search, Store, StoreUnavailable, upgrade, without_password
 from store.engine import shown, to_url
 from tests.store.store_cases import completed, new_search, new_trial
 
@@ -126,3 +126,16 @@ def test_a_store_in_memory_serves_several_threads() -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert shown(to_url("postgresql://me:secret@host/name")) == "'postgresql://me:***@host/name'"
+
+
+@pytest.mark.parametrize(
+    ("location", "printed"),
+    [
+        ("mixopt.db", "mixopt.db"),
+        ("postgresql://me@host/name", "postgresql://me@host/name"),
+        ("postgresql://me:s3cret@host:5433/name", "postgresql://me:***@host:5433/name"),
+        ("postgresql://me@host/name?password=s3cret", "postgresql://me@host/name?password=hidden"),
+    ],
+)
+def test_a_password_is_not_printed(location: str, printed: str) -> None:
+    assert without_password(location) == printed
