@@ -9,6 +9,7 @@ from math import isclose
 from pathlib import Path
 from typing import Annotated, Self
 
+import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
@@ -205,7 +206,19 @@ class SearchConfig(Section):
     def resolved(self) -> dict[str, object]:
         """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""
         plain = self.model_dump(mode="json", by_alias=True)
+<<<<<<< HEAD
         return plain | {"budget_flops": self.budget_flops if self.counts_flops else None}
+=======
+        for domain in plain["domains"]:
+            if not domain["revision"]:  # nearly always: what was resolved before there were revisions stays the same
+                del domain["revision"]
+        return plain
+
+    def file_text(self) -> str:
+        """Return a YAML file that means the same, without what it need not say; for the folder that `root` is."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return yaml.safe_dump({"name": self.name} | plain, sort_keys=False, allow_unicode=True, width=120)
+>>>>>>> a24fef5 (Let a search be revised while it runs)
 
     def digest(self) -> str:
         """Return the sha256 of what is resolved: equal for files that mean the same."""

@@ -83,6 +83,7 @@ class DomainSection(Section):
     """One domain: where its text comes from, and the bounds of its weight (`weight` pins it).
 
     held_out: share of the documents kept for evaluation; None is a twentieth, or more where the domain is small.
+    revision: how often its text was revised since the search began, see `mixopt domains`.
     """
 
     name: str
@@ -93,6 +94,7 @@ class DomainSection(Section):
     max_weight: Fraction = 1.0
     max_epochs: Positive | None = None
     weight: Fraction | None = None
+    revision: Whole = 0
 
 
 class EvaluationSection(Section):

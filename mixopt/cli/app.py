@@ -35,6 +35,7 @@ COMMANDS = (
     "plan",
     "cancel",
     "submit",
+    "revise",
     "ask",
     "tell",
     "show",

@@ -22,16 +22,13 @@ def cancel(
     store: StoreLocation = DEFAULT_STORE,
 ) -> None:
     """Stop the process that runs SEARCH, or end one TRIAL uncharged, also where none runs; what has ended stays."""
-    from datetime import UTC, datetime
-
     from mixopt.search.report import find
-    from mixopt.search.wishes import CANCEL, wish
+    from mixopt.search.wishes import CANCEL, is_driven, wish
     from store import Store
 
     with Store(store) as ledger:
         found = find(ledger, search)
-        lease = ledger.lease(found.id)
-        if trial is None and (lease is None or lease.expires_at < datetime.now(UTC)):
+        if trial is None and not is_driven(ledger, found):
             fail(f"nobody drives search {search!r}, which stands as {found.state}; there is nothing to stop")
         if trial is not None and ledger.trial(found.id, trial).state not in ("queued", "running"):
             fail(f"trial {trial} of {search!r} is {ledger.trial(found.id, trial).state} already; nothing to stop")

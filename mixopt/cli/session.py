@@ -12,6 +12,7 @@ from mixopt.errors import ConfigError
 from mixopt.plan.ground import slots_ahead, text_ahead
 from mixopt.plan.outlook import Outlook, look_ahead
 from mixopt.search.launch import driving, prepare_text, start_workers
+from mixopt.search.revising import standing
 from mixopt.search.setting import Setting
 from mixopt.search.throughput import Throughput, counted, known
 from mixopt.text import Folders, Say
@@ -27,6 +28,9 @@ def run_search(
     """
     folders = Folders.beside(store) if folder is None else Folders.inside(folder.resolve())
     with Store(store) as ledger, watching() as view, ThreadPoolExecutor(max_workers=1) as pool:
+        config, said = standing(ledger, config)
+        for line in said:
+            view.line(line)
         workers_to_be = pool.submit(start_workers, config, address=address)
         text = prepare_text(config, folders, report=view.line)
         setting = Setting.of(config, text, artifacts=str(folders.artifacts))

@@ -1,6 +1,7 @@
 """`mixopt show`: one search, its recommendation and the proof."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ Examples:
 
     mixopt show quickstart --provenance
 
+    mixopt show quickstart --file > quickstart.yaml
+
     mixopt show quickstart --json
 """
 
@@ -28,9 +31,13 @@ def show(
     provenance: Annotated[
         bool, typer.Option("--provenance", help="List its configurations and the drivers that ran it too.")
     ] = False,
+    file: Annotated[bool, typer.Option("--file", help="Print its file instead, with all revisions since.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the search SEARCH: its state and cost, the recommended mixture, and how it did against its rivals."""
+    if file:
+        print_file(search, store=store)
+        return
     print_search(search, store=store, as_json=as_json, trials=trials, provenance=provenance)
 
 
@@ -55,3 +62,15 @@ def print_search(name: str, *, store: str, as_json: bool, trials: bool = False, 
                 console.print(block)
         if trials:
             console.print(trials_table(plain_trials(ledger, find(ledger, name))))
+
+
+def print_file(name: str, *, store: str) -> None:
+    """Print the file that the search called `name` would begin with as it stands now."""
+    from mixopt.config import SearchConfig
+    from mixopt.search.report import find
+    from mixopt.search.revising import root_of
+    from store import Store
+
+    with Store(store, read_only=True) as ledger:
+        found = find(ledger, name)
+        sys.stdout.write(SearchConfig.from_plain(found.config, root=root_of(found)).file_text())

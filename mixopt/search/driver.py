@@ -8,10 +8,12 @@ from math import ceil
 from statistics import median
 from typing import Any
 
+from mixopt.config import SearchConfig
 from mixopt.errors import SearchError, SearchStopped
 from mixopt.evidence import IMPORTED, Evidence, MixtureLosses, Proposal, Purse, Strategy
 from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture
+from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.brain import Brain, Fault, Question
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
@@ -19,6 +21,7 @@ from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import WAITING, new_trial, read_evidence, read_history, record
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
+from mixopt.search.revising import REVISE
 from mixopt.search.setting import Setting, only_domain
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
 from mixopt.search.telling import handed_out
@@ -106,12 +109,12 @@ class Driver:
         self._started_s = self.workers.clock()
         self._resume()
         self.store.set_state(self.search.id, "running")
-        yield from self._until_idle(self._explore)
         while True:
+            yield from self._until_idle(self._explore)
             if self._recommendation() is None:
                 self._decide()
             yield from self._until_idle(self._prove)
-            if self._recommendation() is not None:  # a trial that it rests on may be retracted meanwhile
+            if self._recommendation() is not None:  # a trial that it rests on may be retracted, or the search revised
                 break
         self._conclude()
         for line in heed_waiting(self.store, self.search):
@@ -231,12 +234,24 @@ class Driver:
                 continue
             if message.kind != CANCEL:
                 self._say(heed(self.store, self.search, message))
+                if message.kind == REVISE:
+                    self._take_up()
                 continue
             self.store.mark_drained(message.id)  # first: the next driver is not to stop again
             if message.payload["trial"] is None:
                 name = self.search.name
                 raise SearchStopped(f"search {name!r} was asked to stop, and did; to go on, run the same command again")
             self._cancel(int(message.payload["trial"]))
+
+    def _take_up(self) -> None:
+        """Go on with the search as it was revised: from the next proposal on, with what was seen so far."""
+        self.search = self.store.search(self.search.id)
+        config = SearchConfig.from_plain(self.search.config, root=self.setting.config.root)
+        if config.digest() == self.setting.config.digest():
+            return
+        self.setting = Setting.of(config, self.setting.text, artifacts=self.setting.artifacts)
+        self.strategy = STRATEGIES[config.strategy.name](self.setting.problem)
+        self._over = False
 
     def _cancel(self, number: int) -> None:
         """End one trial that is not over; nothing is charged for it, and its mixture may be proposed again."""

@@ -20,6 +20,7 @@ from mixopt.search.lease import HeldLease
 from mixopt.search.ledger import gold_folders
 from mixopt.search.packing import paces, told
 from mixopt.search.provenance import provenance
+from mixopt.search.revising import FILE_CHANGED, changed_of_fixed, differences, signed
 from mixopt.search.setting import Setting, only_domain
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
@@ -28,10 +29,6 @@ from proxies.corpus import Corpus, open_corpus
 from proxies.experts import Ensemble, GoldTokens
 from proxies.mixing import short_samples
 from store import LeaseLost, Search, Store, Trial
-
-FIXED = ("seed", "corpus", "evaluation", "target", "experts", "simulated")
-FIXED_OF_RUNGS = ("name", "tokens", "proxy", "parameters", "cost_flops")  # what it occupies may change
-FIXED_OF_DOMAINS = ("name", "source", "available_tokens", "held_out")  # their bounds may change
 
 
 def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text:
@@ -102,17 +99,22 @@ def find_or_create(store: Store, setting: Setting) -> Search:
             seed=config.seed,
             config=plain,
             config_hash=config.digest(),
-            corpus={"digest": setting.text.digest, "folder": setting.text.folder, "manifest": _manifest(setting)},
+            corpus={
+                "digest": setting.text.digest,
+                "folder": setting.text.folder,
+                "manifest": _manifest(setting),
+                "root": str(config.root),
+            },
             domains=dict(setting.text.available_tokens),
         )
-    before, now = fixed(found.config), fixed(plain)
-    changed = [key for key in now if before[key] != now[key]]
+    changed = changed_of_fixed(found.config, plain)
     if found.corpus["digest"] != setting.text.digest:
         changed.append("the prepared text")
     if changed:
         raise SearchError(
             f"search {config.name!r} has trials that no longer fit: {', '.join(changed)} changed since it began; "
-            "put the file back, or start another search with --name"
+            "put the file back, or start another search with --name; of domains that changed, say what became of "
+            f"them: mixopt domains {config.name} --help"
         )
     return found
 
@@ -122,13 +124,6 @@ def _manifest(setting: Setting) -> dict[str, Any] | None:
     if not setting.config.has_own_text:
         return None
     return open_corpus(Path(setting.text.folder)).manifest.to_plain()
-
-
-def fixed(config: Mapping[str, Any]) -> dict[str, object]:
-    """Return what may not change of a search that has begun: what its trials were trained and measured on."""
-    domains = [{key: domain.get(key) for key in FIXED_OF_DOMAINS} for domain in config["domains"]]
-    ladder = [{key: rung.get(key) for key in FIXED_OF_RUNGS} for rung in config["ladder"]]
-    return {key: config.get(key) for key in FIXED} | {"domains": domains, "ladder": ladder}
 
 
 @contextmanager
@@ -147,9 +142,10 @@ def driving(
     config = setting.config
     with HeldLease(store, search.id) as lease:
         if search.config_hash != config.digest():
-            store.revise_search(
-                search.id, config=config.resolved(), config_hash=config.digest(), note="the file changed"
-            )
+            lines = differences(search.config, config.resolved())
+            note = f"{FILE_CHANGED}: {signed(lines)}"
+            store.revise_search(search.id, config=config.resolved(), config_hash=config.digest(), note=note)
+            search = store.search(search.id)
         found = paces(setting, workers)
         store.add_session(search.id, provenance=provenance(setting, workers, found))
         driver = None

@@ -7,9 +7,11 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from mixopt.errors import SearchError
+from mixopt.search.revising import REVISE, revise
 from mixopt.search.telling import TELL, record_told
 from store import LeaseHeld, Message, Search, Store, StoreError
 
@@ -56,6 +58,12 @@ def wish(store: Store, search: Search, kind: str, payload: Mapping[str, object])
         store.release_lease(search.id, owner=owner)
 
 
+def is_driven(store: Store, search: Search) -> bool:
+    """Say whether somebody holds the lease of `search`, and was heard of in time."""
+    lease = store.lease(search.id)
+    return lease is not None and lease.expires_at >= datetime.now(UTC)
+
+
 def heed_waiting(store: Store, search: Search) -> list[str]:
     """Do what waits in the inbox and needs no driver, as the holder of the lease; return what came of it, in words."""
     return [heed(store, search, each) for each in store.messages(search.id) if each.kind in WISHES]
@@ -81,4 +89,5 @@ WISHES: Mapping[str, Callable[..., str]] = {
     CANCEL: cancel,
     "retract": retract,
     TELL: record_told,
+    REVISE: revise,
 }

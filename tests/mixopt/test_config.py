@@ -233,7 +233,7 @@ ANSWERS = [
         "max_wieght: 0.9",
         (
             "search.yaml:8: domains.1.max_wieght: unknown key 'max_wieght' (did you mean 'max_weight'?); known: name, "
-            "source, available_tokens, held_out, min_weight, max_weight, max_epochs, weight"
+            "source, available_tokens, held_out, min_weight, max_weight, max_epochs, weight, revision"
         ),
     ),
     (
