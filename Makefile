@@ -11,7 +11,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test cluster-test kill-matrix check bench bench-training dashboard clean
+.PHONY: help quickstart test cluster-test kill-matrix large-store check bench bench-training dashboard clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ cluster-test: $(DEV_STAMP)  ## Set up, then kill nodes and heads of Ray clusters
 
 kill-matrix: $(DEV_STAMP)  ## Set up, then kill a search at 50 random moments and resume each
 	MIXOPT_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/mixopt/search/test_kill_matrix.py
+
+large-store: $(DEV_STAMP)  ## Set up, then time what reads a search of 100,000 trials
+	$(BIN)/python -m tests.benchmarks.large_stores 100000
 
 check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/ruff format --check .

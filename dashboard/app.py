@@ -17,6 +17,7 @@ page = st.navigation(
         st.Page(VIEWS / "overview.py", title="Overview", default=True),
         st.Page(VIEWS / "mixtures.py", title="Mixtures"),
         st.Page(VIEWS / "trial.py", title="Trial"),
+        st.Page(VIEWS / "provenance.py", title="Provenance"),
     ]
 )
 choice.sidebar()

@@ -83,6 +83,29 @@ def proof(rows: pd.DataFrame) -> go.Figure:
     return _framed(figure, height=130 + 42 * len(rivals))
 
 
+def effects(rows: pd.DataFrame) -> go.Figure:
+    """What a percentage point more of every domain changes, with two standard deviations: left of 0 the loss falls.
+
+    rows: `domain`, `change` and `sd`, in bits per byte.
+    """
+    order = rows.sort_values("change", ascending=False, kind="stable")
+    spread = 2.0 * order["sd"]
+    colors = [
+        _verdict(-high, -low) for low, high in zip(order["change"] - spread, order["change"] + spread, strict=True)
+    ]
+    names = [wording.short(str(name)) for name in order["domain"]]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=order["change"], y=names, mode="markers", marker={"color": colors, "size": 11}, showlegend=False,
+        error_x={"type": "data", "array": spread, "thickness": 2, "width": 6, "color": palette.NEUTRAL},
+        hovertemplate="%{y}: %{x:+.5f} bits per byte<extra></extra>",
+    )  # fmt: skip
+    figure.add_vline(x=0, line={"color": palette.NEUTRAL, "dash": "dot", "width": 1.5})
+    figure.update_xaxes(title="change of the objective (bits per byte) for one percentage point more", zeroline=False)
+    figure.update_yaxes(type="category")
+    return _framed(figure, height=130 + 32 * len(order))
+
+
 def mixture_bars(mixtures: pd.DataFrame, domains: Sequence[str]) -> go.Figure:
     """One stacked bar a mixture, in the order given from the top; a domain keeps its colour everywhere.
 

@@ -16,7 +16,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixopt.objective import ERROR, Objective
-from store import Attempt, MeasuredColumns, NotInStore, Outline, Recommendation, Search, Store, WeightRows
+from store import (
+    Attempt,
+    DriverSession,
+    MeasuredColumns,
+    NotInStore,
+    Outline,
+    Recommendation,
+    Revision,
+    Search,
+    Store,
+    WeightRows,
+)
 from store import StoreError as StoreError
 
 FINISHED = ("completed", "failed", "diverged", "retracted")
@@ -53,13 +64,60 @@ PROOF_COLUMNS = (
 )
 
 
+REVISION_COLUMNS = ("revision", "since", "file", "note", "changed")
+SESSION_COLUMNS = ("since", "host", "workers", "code", "python", "platform", "text", "file", "packages")
+ATTEMPT_COLUMNS = (
+    "attempt",
+    "state",
+    "worker",
+    "node",
+    "started_at",
+    "ended_at",
+    "elapsed_s",
+    "spent",
+    "driver",
+    "error",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtTarget:
+    """What is predicted at the user's own target, in bits per byte; `doubts` say what of it is guessed."""
+
+    mean: float
+    sd: float
+    natural_mean: float
+    natural_sd: float
+    beats_natural: float
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What is known around a recommendation.
+
+    effects: one row a domain: `domain`, `change` and `sd` of the objective (bits per byte) for a percentage point more
+    of it, `low` and `high`, the weights between which a mixture does as well, and `on <set>` for every evaluation set.
+    examples: mixtures that do as well. to_gain: bits per byte still expected to be had; rung, gain_for_top_cost: of the
+    trial that would help most, for what one at the top costs (None: none promises a gain).
+    """
+
+    effects: pd.DataFrame
+    examples: tuple[Mapping[str, float], ...]
+    to_gain: float
+    rung: str | None
+    gain_for_top_cost: float
+    advice: str
+    target: AtTarget | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recommended:
     """The latest recommendation of a search, and its proof where there is one.
 
     agreement: one row a cheap rung, how it ranks mixtures: `rung`, `spearman`, `low`, `high`, `mixtures`.
     proof: one row a mixture trained for the proof (`PROOF_COLUMNS`), empty before the proof; losses in bits per byte.
-    holds: whether the proof holds; None before the proof.
+    holds: whether the proof holds; None before the proof. around: None where nothing was measured.
     """
 
     mixture: Mapping[str, float]
@@ -73,6 +131,7 @@ class Recommended:
     proof: pd.DataFrame
     holds: bool | None
     verdict: str
+    around: Around | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +175,10 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFrames:
-    """What the store knows of one trial besides its row: epochs, its training loss over tokens, and its attempts."""
+    """What the store knows of one trial besides its row: epochs, its training loss over tokens, and its attempts.
+
+    attempts: one row each (`ATTEMPT_COLUMNS`), `driver` with the software of who ran it; details: of its run, in words.
+    """
 
     number: int
     epochs: Mapping[str, float]
@@ -124,6 +186,18 @@ class TrialFrames:
     predicted: Mapping[str, tuple[float, float]]
     seen: tuple[int, ...]
     attempts: pd.DataFrame
+    details: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """The configurations that a search has had, and who ran it with what, oldest first.
+
+    revisions: `REVISION_COLUMNS`, `changed` naming the keys that differ from the last; sessions: `SESSION_COLUMNS`.
+    """
+
+    revisions: pd.DataFrame
+    sessions: pd.DataFrame
 
 
 def searches(location: str) -> pd.DataFrame:
@@ -170,15 +244,59 @@ def load_trial(location: str, name: str, number: int) -> TrialFrames:
     with Store(location, read_only=True) as store:
         trial = store.trial(_found(store, name).id, number)
         curve = store.curve(trial.run_hash)
-        attempts = store.attempts(trial.id)
+        attempts, sessions = store.attempts(trial.id), store.sessions(trial.search_id)
+        details = store.run(trial.run_hash).details
     return TrialFrames(
         number=number,
         epochs=trial.epochs,
         curve=pd.DataFrame(curve, columns=["tokens", "loss"]),
         predicted={key: _mean_and_sd(value) for key, value in trial.predicted.items()},
         seen=tuple(trial.seen),
-        attempts=_attempts(attempts),
+        attempts=_attempts(attempts, sessions),
+        details={str(key): str(value) for key, value in details.items() if not isinstance(value, dict | list)},
     )
+
+
+def load_provenance(location: str, name: str) -> Provenance:
+    """Return where the results of the search `name` come from; StoreError where the store has no such search."""
+    with Store(location, read_only=True) as store:
+        search = _found(store, name)
+        revisions, sessions = store.revisions(search.id), store.sessions(search.id)
+    return Provenance(
+        revisions=pd.DataFrame(_revisions(revisions), columns=list(REVISION_COLUMNS)),
+        sessions=pd.DataFrame([_session(each) for each in sessions], columns=list(SESSION_COLUMNS)),
+    )
+
+
+def _revisions(revisions: Sequence[Revision]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    before: Mapping[str, Any] = {}
+    for each in revisions:
+        changed = [key for key in sorted({*before, *each.config}) if before.get(key) != each.config.get(key)]
+        said = ", ".join(changed) if before else ""
+        rows.append((each.number, each.created_at, each.config_hash[:12], each.note, said))
+        before = each.config
+    return rows
+
+
+def _session(session: DriverSession) -> tuple[object, ...]:
+    known = session.provenance
+    workers = known.get("workers", {})
+    return (
+        session.started_at,
+        str(known.get("host", "")),
+        f"{workers.get('slots', '?')} {workers.get('kind', '')}",
+        str(known.get("git") or "-")[:12],
+        str(known.get("python", "")),
+        str(known.get("platform", "")),
+        str(known.get("text", ""))[:12],
+        str(known.get("config_hash", ""))[:12],
+        _packages(session),
+    )
+
+
+def _packages(session: DriverSession) -> str:
+    return ", ".join(f"{name} {version}" for name, version in session.provenance.get("packages", {}).items())
 
 
 def _found(store: Store, name: str) -> Search:
@@ -198,12 +316,24 @@ def _flagged(latest: Recommendation) -> Mapping[str, Any]:
     return {**latest.payload, "fallback": "; ".join(filter(None, [latest.payload["fallback"], said]))}
 
 
-def _attempts(attempts: Sequence[Attempt]) -> pd.DataFrame:
+def _attempts(attempts: Sequence[Attempt], sessions: Sequence[DriverSession]) -> pd.DataFrame:
     rows = [
-        (each.worker, each.node or "", each.state, each.started_at, _number(each.elapsed_s), each.error or "")
+        (
+            *(each.number, each.state, each.worker, each.node or "", each.started_at, each.ended_at),
+            *(_number(each.elapsed_s), each.spent_flops, each.error or "", _driver(each, sessions)),
+        )
         for each in attempts
     ]
-    return pd.DataFrame(rows, columns=["worker", "node", "state", "started_at", "elapsed_s", "error"])
+    return pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))
+
+
+def _driver(attempt: Attempt, sessions: Sequence[DriverSession]) -> str:
+    """Return who drove the search when `attempt` began: host, code and packages; nothing where nobody said."""
+    before = [each for each in sessions if each.started_at <= attempt.started_at]
+    if not before:
+        return ""
+    known = before[-1].provenance
+    return ", ".join([str(known.get("host", "")), f"code {str(known.get('git') or '-')[:12]}", _packages(before[-1])])
 
 
 def search_frames(search: Search, read: Read, payload: Mapping[str, Any] | None) -> SearchFrames:
@@ -254,6 +384,40 @@ def recommended(payload: Mapping[str, Any]) -> Recommended:
         proof=frame,
         holds=None if proof is None else bool(proof["holds"]),
         verdict="" if proof is None else str(proof["verdict"]),
+        around=None if payload.get("insight") is None else around(payload["insight"]),
+    )
+
+
+def around(plain: Mapping[str, Any]) -> Around:
+    """Return what is known around a recommendation from what the search recorded of it."""
+    trial = plain["next_trial"]
+    effects = [
+        {
+            **{key: effect[key] for key in ("domain", "change", "sd")},
+            **dict(zip(("low", "high"), plain["ranges"][effect["domain"]], strict=True)),
+            **{f"on {name}": change for name, change in effect["sets"].items()},
+        }
+        for effect in plain["effects"]
+    ]
+    return Around(
+        effects=pd.DataFrame(effects),
+        examples=tuple(dict(example) for example in plain["examples"]),
+        to_gain=_number(plain["to_gain"]),
+        rung=None if trial is None else str(trial["rung"]),
+        gain_for_top_cost=math.nan if trial is None else _number(trial["gain_for_top_cost"]),
+        advice=str(plain["advice"]),
+        target=None if plain["target"] is None else _at_target(plain["target"]),
+    )
+
+
+def _at_target(plain: Mapping[str, Any]) -> AtTarget:
+    return AtTarget(
+        mean=_number(plain["predicted"]["mean"]),
+        sd=_number(plain["predicted"]["sd"]),
+        natural_mean=_number(plain["natural"]["mean"]),
+        natural_sd=_number(plain["natural"]["sd"]),
+        beats_natural=_number(plain["beats_natural"]),
+        doubts=tuple(plain["doubts"]),
     )
 
 

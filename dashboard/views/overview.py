@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
-from dashboard import choice, figures, health, progress, wording
+from dashboard import around, choice, figures, health, progress, wording
 from dashboard.frames import Recommended, SearchFrames
 
 REFRESH_S = 3
@@ -29,6 +29,8 @@ def page() -> None:
     _history(view)
     if view.recommended is not None:
         _recommendation(view, view.recommended)
+        if view.recommended.around is not None:
+            around.draw(view.recommended, view.recommended.around)
     _rungs(view)
 
 

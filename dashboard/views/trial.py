@@ -35,6 +35,7 @@ def page() -> None:
         _weights(view, detail)
     _curve(detail)
     _attempts(detail)
+    _details(detail)
 
 
 def _chosen(view: SearchFrames) -> int:
@@ -113,11 +114,20 @@ def _attempts(detail: TrialFrames) -> None:
     if detail.attempts.empty:
         return
     st.subheader("Attempts")
-    table = detail.attempts.assign(
-        elapsed_s=detail.attempts["elapsed_s"].map(wording.duration),
-        started_at=detail.attempts["started_at"].map(wording.moment),
+    found = detail.attempts
+    table = found.assign(
+        elapsed_s=found["elapsed_s"].map(wording.duration),
+        started_at=found["started_at"].map(wording.moment),
+        ended_at=["-" if pd.isna(moment) else wording.moment(moment) for moment in found["ended_at"]],
+        spent=found["spent"].map(wording.flops),
     )
-    st.dataframe(table.astype(str), hide_index=True, alt="attempts, one row each")
+    names = {"started_at": "start", "ended_at": "end", "elapsed_s": "took", "spent": "FLOPs"}
+    st.dataframe(table.astype(str).rename(columns=names), hide_index=True, alt="attempts, one row each")
+
+
+def _details(detail: TrialFrames) -> None:
+    if detail.details:
+        st.caption("The run: " + ", ".join(f"{key} {value}" for key, value in detail.details.items()) + ".")
 
 
 page()

@@ -139,7 +139,50 @@ def recommendation(domains: Mapping[str, int], *, proof: bool = True) -> dict[st
         "natural": {"mean": 1.70, "sd": 0.02},
         "agreement": [{"rung": "small", "spearman": 0.81, "low": 0.6, "high": 0.93, "mixtures": 9, "shared": 7}],
         "fallback": None,
+        "insight": insight(domains),
         "proof": {"rows": rows, "holds": True, "verdict": verdict} if proof else None,
+    }
+
+
+def insight(domains: Mapping[str, int]) -> dict[str, Any]:
+    """Return what is known around the recommendation, as the search records it."""
+    names = list(domains)
+    return {
+        "effects": [
+            {
+                "domain": name,
+                "change": 0.0004 * (place - 2),
+                "sd": 0.0003,
+                "sets": {"topics": 0.0005 * (place - 2), "assistant": -0.0001 * place},
+            }
+            for place, name in enumerate(names)
+        ],
+        "ranges": {name: [0.0, 0.1 + 0.05 * place] for place, name in enumerate(names)},
+        "examples": [dict.fromkeys(names, 0.0) | {names[0]: 0.3, names[2]: 0.7}],
+        "to_gain": 0.0042,
+        "next_trial": {"mixture": {names[0]: 1.0}, "rung": "large", "gain": 0.001, "gain_for_top_cost": 0.0011},
+        "advice": "go on",
+        "target": {
+            "predicted": {"mean": 0.91, "sd": 0.05},
+            "natural": {"mean": 1.02, "sd": 0.06},
+            "beats_natural": 0.93,
+            "doubts": ["no trial is within a factor of 100 of the target's tokens"],
+        },
+    }
+
+
+def provenance(host: str) -> dict[str, Any]:
+    """Return what a driver says of itself when it begins."""
+    return {
+        "packages": {"mixopt": "0.1.0", "torch": "2.13.0"},
+        "python": "3.11.7",
+        "platform": "Linux",
+        "host": host,
+        "git": "0123456789abcdef+",
+        "workers": {"kind": "RayWorkers", "slots": 4},
+        "config_hash": "quickstart",
+        "text": "d",
+        "command": ["mixopt", "run"],
     }
 
 
@@ -148,6 +191,7 @@ def fill(path: Path, *, domains: Mapping[str, int] = SEVEN, name: str = "quickst
     names = list(domains)
     with Store(path) as store:
         search = create(store, name=name, domains=domains, target=True)
+        store.add_session(search.id, provenance=provenance("first-host"))
         for place in range(len(names)):
             corner = dict.fromkeys(names, 0.0) | {names[place]: 1.0}
             finish(store, search, corner, rung="expert", purpose="expert")
@@ -168,5 +212,8 @@ def fill(path: Path, *, domains: Mapping[str, int] = SEVEN, name: str = "quickst
         store.start(add(store, search, natural, seed=9), worker="local-1")
         add(store, search, natural, seed=10)
         finish(store, search, natural, seed=11, part="proof", purpose="proof")
+        revised = config_of(domains, target=True) | {"budget_flops": 5e14}
+        store.revise_search(search.id, config=revised, config_hash=f"{name}-1", note="the file changed")
+        store.add_session(search.id, provenance=provenance("second-host"))
         store.add_recommendation(search.id, payload=recommendation(domains))
         store.set_state(search.id, state)

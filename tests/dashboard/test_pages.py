@@ -12,7 +12,7 @@ from store import Store
 from tests.dashboard.filled_stores import create, fill
 
 APP = str(Path(dashboard.__file__).parent / "app.py")
-PAGES = ("views/overview.py", "views/mixtures.py", "views/trial.py")
+PAGES = ("views/overview.py", "views/mixtures.py", "views/trial.py", "views/provenance.py")
 FORTY = {f"a-rather-long-name-of-a-domain-{place:02d}": 1 + place for place in range(40)}
 
 
@@ -83,6 +83,39 @@ def test_the_address_opens_a_search_and_a_trial(filled: Path, monkeypatch: pytes
     app = app.selectbox(key="trial").set_value(3).run()
     assert app.header[0].value == "Trial 3 of quickstart"
     assert app.query_params["trial"] == "3"
+
+
+def test_the_provenance_names_configurations_and_drivers(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revisions, sessions = (table.value for table in opened(monkeypatch, filled, PAGES[3]).dataframe)
+    assert revisions[["revision", "note", "changed"]].values.tolist() == [
+        [0, "created", ""],
+        [1, "the file changed", "budget_flops"],
+    ]
+    assert sessions["host"].tolist() == ["first-host", "second-host"]
+    assert sessions["packages"].tolist() == ["mixopt 0.1.0, torch 2.13.0"] * 2
+
+
+def test_a_trial_tells_who_tried_it_where_and_with_what(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(monkeypatch, filled, PAGES[2], trial="42")
+    [attempt] = app.dataframe[-1].value.to_dict("records")
+    assert (attempt["state"], attempt["worker"], attempt["took"]) == ("failed", "local-1", "1.0 s")
+    assert attempt["error"] == "loss is not a number after 1024 tokens"
+    assert attempt["start"] <= attempt["end"]
+    assert attempt["driver"] == "first-host, code 0123456789ab, mixopt 0.1.0, torch 2.13.0"
+
+
+def test_the_overview_tells_what_is_known_around_the_recommendation(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(monkeypatch, filled)
+    assert any("0.0011 for what one at the top costs. Advice: go on." in box.value for box in app.info)
+    captions = [caption.value for caption in app.caption]
+    assert "In doubt: no trial is within a factor of 100 of the target's tokens" in captions
+    assert "As good within the noise (1): docs 70 %, python 30 %" in captions
+    at_target = next(table.value for table in app.dataframe if "as predicted" in table.value.columns)
+    assert at_target["recommended"].tolist() == ["1.5500 +/- 0.0200", "0.9100 +/- 0.0500"]
+    effects = next(table.value for table in app.dataframe if "as good from" in table.value.columns)
+    assert effects["on topics"].tolist()[:2] == ["-0.0010", "-0.0005"]
 
 
 def test_the_table_of_trials_filters_by_state(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

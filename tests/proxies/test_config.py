@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from proxies.config import ProxyConfig, trial_flops
-from proxies.errors import ProxyError
 from proxies.dispatch import BLOCK_ROWS
+from proxies.errors import ProxyError
 from proxies.model import Decoder
 
 SHAPES = {
