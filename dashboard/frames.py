@@ -30,7 +30,7 @@ from store import (
 )
 from store import StoreError as StoreError
 
-FINISHED = ("completed", "failed", "diverged", "retracted")
+FINISHED = ("completed", "failed", "diverged", "retracted", "outdated")
 SEARCH_COLUMNS = ("name", "state", "seed", "trials", "created", "updated")
 TRIAL_COLUMNS = {
     "purpose": "object",

@@ -226,7 +226,7 @@ def command_text(config: SearchConfig) -> Text:
         folder="",
         # Two searches share a run only where the whole command is the same, see `Setting.content`; of trainings outside
         # nothing is known, and they share none.
-        digest=f"outside-{config.name}" if config.trained_outside else "command",
+        digest=(f"outside-{config.name}" if config.trained_outside else "command") + config.revisions,
         vocabulary=0,
         available_tokens=available,
         slice_tokens={rung.name: _slices(config, available, rung.tokens) for rung in config.rungs},

@@ -142,6 +142,11 @@ class SearchConfig(Section):
         return self.simulated is None and not self._foreign
 
     @property
+    def revisions(self) -> str:
+        """Which domains were revised how often since the search began, as part of a digest; empty where none was."""
+        return "".join(f"-{each.name}.{each.revision}" for each in self.domains if each.revision)
+
+    @property
     def _foreign(self) -> bool:
         """Whether somebody else's trainer trains, started by mixopt or not."""
         return self.workers.command is not None or self.trained_outside
@@ -198,6 +203,8 @@ class SearchConfig(Section):
         """Return the plain simulated law: the file's section, and the domains in their order."""
         assert self.simulated is not None
         plain = {"domains": [section.name for section in self.domains]} | self.simulated.model_dump(mode="json")
+        if self.revisions:
+            plain["revisions"] = self.revisions
         if self.simulated.harm:  # what repeats decides losses too
             plain["available_tokens"] = [section.available_tokens for section in self.domains]
             plain["target_tokens"] = None if self.target is None else self.target.tokens
@@ -206,19 +213,17 @@ class SearchConfig(Section):
     def resolved(self) -> dict[str, object]:
         """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""
         plain = self.model_dump(mode="json", by_alias=True)
-<<<<<<< HEAD
+        for key, sections in (("revision", plain["domains"]), ("kept", plain["evaluation"].values())):
+            for section in sections:
+                if not section[key]:  # nearly always: what was resolved before there were such keys stays the same
+                    del section[key]
         return plain | {"budget_flops": self.budget_flops if self.counts_flops else None}
-=======
-        for domain in plain["domains"]:
-            if not domain["revision"]:  # nearly always: what was resolved before there were revisions stays the same
-                del domain["revision"]
-        return plain
 
     def file_text(self) -> str:
         """Return a YAML file that means the same, without what it need not say; for the folder that `root` is."""
         plain = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        plain |= {"budget_flops": self.resolved()["budget_flops"]}
         return yaml.safe_dump({"name": self.name} | plain, sort_keys=False, allow_unicode=True, width=120)
->>>>>>> a24fef5 (Let a search be revised while it runs)
 
     def digest(self) -> str:
         """Return the sha256 of what is resolved: equal for files that mean the same."""
@@ -318,7 +323,7 @@ class SearchConfig(Section):
         if self._foreign:
             return
         for name, section in self.evaluation.items():
-            if (section.domain is None) == (section.source is None):
+            if sum(each is not None for each in (section.domain, section.source, section.kept)) != 1:
                 raise wrong(
                     ("evaluation", name), f"evaluation set {name!r} needs either a domain or a source; give one"
                 )

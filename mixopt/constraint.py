@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixopt.errors import ConfigError
@@ -195,3 +195,24 @@ def _known(name: str, text: str, known: Collection[str]) -> str:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ConfigError(f"constraint {text!r} names unknown domain {name!r}{hint}; known: {sorted(known)}")
     return name
+
+
+def with_names(text: str, known: Collection[str], now: Mapping[str, Sequence[str]]) -> str:
+    """Return what `text` says of the domains `known` where some are called otherwise, or are several (their sum)."""
+    pieces, place = [], 0
+    bare = sorted((name for name in known if not _NUMBER.fullmatch(name)), key=len, reverse=True)
+    while place < len(text):
+        if text[place].isspace():
+            pieces.append(text[place])
+            place += 1
+            continue
+        kind, token, end = _next_token(text, place, bare, known)
+        is_moved = kind == "name" and token in now
+        pieces.append(_sum(now[token]) if is_moved else text[place:end])
+        place = end
+    return "".join(pieces)
+
+
+def _sum(names: Sequence[str]) -> str:
+    quoted = [name if name.isidentifier() else f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"({' + '.join(quoted)})"

@@ -20,6 +20,7 @@ class Observation:
     """A completed trial: what is minimized of every evaluation set measured.
 
     losses: bits per byte, and under `error/<set>` shares of wrong answers. items: how many answers these are shares of.
+    stale: the fraction of its tokens from text that is another by now.
     """
 
     trial: int
@@ -29,6 +30,7 @@ class Observation:
     losses: Mapping[str, float]
     cost_flops: float
     items: Mapping[str, int] = field(default_factory=dict)
+    stale: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,10 +98,11 @@ class DomainSection(Section):
 
 
 class EvaluationSection(Section):
-    """One evaluation set: the held-out part of a domain, or text of its own."""
+    """One evaluation set: the held-out part of a domain, text of its own, or `kept` as in that prepared corpus."""
 
     domain: str | None = None
     source: Plain | None = None
+    kept: str | None = None
     max_bytes: Count = 32_768
     excerpt_tokens: Count = 256
     max_items: Count = 256

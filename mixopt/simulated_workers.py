@@ -20,6 +20,7 @@ def simulated_law(config: SearchConfig) -> SimulatedLaw:
     return SimulatedLaw(
         domains=tuple(section.name for section in config.domains),
         pools={section.name: section.available_tokens or 1 for section in config.domains},
+        revisions={section.name: section.revision for section in config.domains if section.revision},
         target_tokens=None if config.target is None else config.target.tokens,
         **config.simulated.model_dump(),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from proxies.corpus_config import CorpusConfig, DomainConfig
 from proxies.errors import CorpusError
-from proxies.evaluation_sets import SetPart, as_ids, as_words, draw_sets, split
+from proxies.evaluation_sets import SetPart, as_ids, as_words, draw_sets, keep_sets, split
 from proxies.excerpts import Excerpts
 from proxies.manifest import DomainRecord, EvaluationRecord, Manifest
 from proxies.overlap import Overlap, Texts, find
@@ -41,13 +41,16 @@ def build(
     spools = read_sources(config, folder / "spool", tokenizer, report=report)
     domains = {domain.name: spools[f"domain {domain.name!r}"] for domain in config.domains}
     held_out = {domain.name: _held_out(domains[domain.name], domain) for domain in config.domains}
-    parts = split(config.evaluation, spools, held_out)
+    drawn = [each for each in config.evaluation if each.kept is None]
+    parts = split(drawn, spools, held_out)
     training = {name: _training(name, each, held_out[name], parts) for name, each in domains.items()}
     if tokenizer is None:
         report("training the tokenizer")
         tokenizer = train_bpe(_texts(domains, training), vocabulary=int(config.tokenizer["vocabulary"]))
         (folder / "tokenizer.json").write_text(tokenizer.model.to_str(), encoding="utf-8")
-    sets = draw_sets(config.evaluation, parts, tokenizer, folder / "evaluation", seed=config.seed)
+    found = draw_sets(drawn, parts, tokenizer, folder / "evaluation", seed=config.seed)
+    found |= keep_sets([each for each in config.evaluation if each.kept is not None], folder, root=config.root)
+    sets = {each.name: found[each.name] for each in config.evaluation}
     report("looking for evaluation text in the training text")
     overlaps = _overlaps(domains, training, sets, tokenizer)
     report("writing tokens")

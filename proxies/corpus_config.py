@@ -51,7 +51,10 @@ class DomainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """An evaluation set: held-out documents of a domain, or a source of its own; exactly one of the two.
+    """An evaluation set: held-out documents of a domain, a source of its own, or what it was; exactly one of these.
+
+    kept: the folder of a prepared corpus whose excerpts of this set are taken as they are: what is measured stays the
+    same where its domain is no more, or its text another.
 
     Each part of the set (search, proof) is excerpts of at most `excerpt_tokens` tokens, `max_bytes` in all; of
     questions of multiple choice it is `max_items` questions.
@@ -60,13 +63,14 @@ class EvaluationConfig:
     name: str
     domain: str | None = None
     source: Mapping[str, Any] | None = None
+    kept: str | None = None
     max_bytes: int = 32_768
     excerpt_tokens: int = 256
     max_items: int = 256
 
     def __post_init__(self) -> None:
         _check_name("evaluation set", self.name)
-        if (self.domain is None) == (self.source is None):
+        if sum(each is not None for each in (self.domain, self.source, self.kept)) != 1:
             raise CorpusError(
                 f"evaluation set {self.name!r} needs either a domain or a source of its own; give exactly one"
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 from zlib import crc32
 
 import numpy as np
@@ -121,6 +122,26 @@ def draw_sets(
                 )
             excerpts.save(folder / part / f"{each.name}.npz")
             found[each.name][part] = excerpts
+    return found
+
+
+def keep_sets(evaluation: Sequence[EvaluationConfig], folder: Path, *, root: Path) -> dict[str, dict[str, Excerpts]]:
+    """Return the excerpts of sets that are kept from corpora prepared before, copied into the corpus in `folder`."""
+    found: dict[str, dict[str, Excerpts]] = {}
+    for each in evaluation:
+        for part in PARTS:
+            assert each.kept is not None
+            path = Path("evaluation") / part / f"{each.name}.npz"
+            try:
+                excerpts = Excerpts.load(root / each.kept / path)
+            except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+                raise CorpusError(
+                    f"evaluation set {each.name!r} is kept from {each.kept!r}, which has no such set ({error}); give "
+                    "the folder of the corpus that it was first drawn for"
+                ) from error
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            excerpts.save(folder / path)
+            found.setdefault(each.name, {})[part] = excerpts
     return found
 
 

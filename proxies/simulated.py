@@ -29,6 +29,7 @@ EPSILON = 0.02  # the worth of no related text at all
 ALPHA = (0.25, 0.6)
 REFERENCE_PARAMETERS = 400_000
 GOLD_TOKENS = 2_000  # scored tokens of every simulated evaluation set, one byte each
+REVISED = 0.5  # sd of what another text changes of a domain's log-affinities; a guess
 CERTIFICATE = 1e-10  # bits per byte; the optimum's distance to the least
 
 
@@ -40,6 +41,7 @@ class SimulatedLaw:
         mixtures of a seed, so that paired differences are less noisy than losses.
     bias: distortion of the log-affinities (sd) in a training on a tenth of `reference_tokens`.
     limits: weights above which a training diverges, a domain each.
+    revisions: domains whose text is another than it was, and how often it has changed: their affinities are others.
     harm, onset: of repetition, in bits per byte, and the epochs from which a domain does harm. pools: tokens of every
         domain (none: nothing repeats); target_tokens: every training's pools are cut so that it has the epochs of one
         on so many tokens (None: pools are whole).
@@ -57,6 +59,7 @@ class SimulatedLaw:
     onset: float = 4.0
     pools: Mapping[str, int] = field(default_factory=dict)
     target_tokens: int | None = None
+    revisions: Mapping[str, int] = field(default_factory=dict)
     device_flops: float = 1e11
 
     def train(
@@ -183,6 +186,9 @@ class SimulatedLaw:
             home = j % len(self.domains)
             rest[j, home] = 1.0
             rest[j, (home + 1 + int(rng.integers(max(1, len(self.domains) - 1)))) % len(self.domains)] += 0.4
+        for name, count in self.revisions.items():
+            change = REVISED * _normal(len(self.sets), self.seed, "revision", name, count)
+            rest[:, self.domains.index(name)] *= np.exp(change)
         return rest
 
     @cached_property

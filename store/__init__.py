@@ -17,6 +17,7 @@ from store.records import Artifact as Artifact
 from store.records import Attempt as Attempt
 from store.records import Changes as Changes
 from store.records import CurvePoint as CurvePoint
+from store.records import DomainChange as DomainChange
 from store.records import DriverSession as DriverSession
 from store.records import Fit as Fit
 from store.records import Lease as Lease

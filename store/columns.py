@@ -6,13 +6,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, and_, case, func, select, type_coerce
 from sqlalchemy.orm import Session
 
+from store.domains import translations
 from store.plain_rows import rows
-from store.records import RETRACTED, MeasuredColumns, Outline, Tally, WeightRows
-from store.retractions import shown_state
+from store.records import OUTDATED, RETRACTED, MeasuredColumns, Outline, Tally, WeightRows
+from store.retractions import RETRACTABLE, shown_state
 from store.schema import (
     AttemptRow,
+    DomainChangeRow,
     DomainRow,
     MeasurementRow,
+    OutdatedRow,
     PredictionRow,
     RetractionRow,
     RunRow,
@@ -64,16 +67,26 @@ def outlines(session: Session, search_id: int) -> list[Outline]:
             TrialRow.fidelity,
             TrialRow.part,
             TrialRow.seed,
-            case((RetractionRow.reason.is_not(None), RETRACTED), else_=TrialRow.state),
+            case(
+                (RetractionRow.reason.is_not(None), RETRACTED),
+                (DomainChangeRow.note.is_not(None), OUTDATED),
+                else_=TrialRow.state,
+            ),
             TrialRow.charged_flops,
             _elapsed(),
             type_coerce(TrialRow.started_at, DateTime),
             type_coerce(TrialRow.finished_at, DateTime),
             TrialRow.reason,
-            case((RetractionRow.reason.is_not(None), "retracted: " + RetractionRow.reason), else_=TrialRow.error),
+            case(
+                (RetractionRow.reason.is_not(None), "retracted: " + RetractionRow.reason),
+                (DomainChangeRow.note.is_not(None), "outdated: " + DomainChangeRow.note),
+                else_=TrialRow.error,
+            ),
         )
         .join(RunRow, RunRow.id == TrialRow.run_id)
         .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
+        .outerjoin(OutdatedRow, and_(OutdatedRow.trial_id == TrialRow.id, TrialRow.state.in_(RETRACTABLE)))
+        .outerjoin(DomainChangeRow, DomainChangeRow.id == OutdatedRow.change_id)
         .where(TrialRow.search_id == search_id)
         .order_by(TrialRow.number)
     )
@@ -85,6 +98,7 @@ def weights(session: Session, search_id: int) -> WeightRows:
     require(session, search_id)
     listed = select(DomainRow.id, DomainRow.name).where(DomainRow.search_id == search_id).order_by(DomainRow.position)
     domains = list(rows(session, listed))
+    names = tuple(name for _, name in domains)
     query = (
         select(TrialRow.number, *(func.max(case((WeightRow.domain_id == key, WeightRow.weight))) for key, _ in domains))
         .join(TrialRow, TrialRow.id == WeightRow.trial_id)
@@ -93,7 +107,16 @@ def weights(session: Session, search_id: int) -> WeightRows:
         .order_by(TrialRow.number)
     )
     found = {row[0]: tuple(row[1:]) for row in rows(session, query)}
-    return WeightRows(domains=tuple(name for _, name in domains), by_trial=found)
+    changed = translations(session, [search_id])[search_id]
+    if not changed.changes:
+        return WeightRows(domains=names, by_trial=found)
+    now = {
+        number: changed.weights(number, {n: w for n, w in zip(names, then, strict=True) if w is not None})[0]
+        for number, then in found.items()
+    }
+    return WeightRows(
+        domains=changed.names, by_trial={number: tuple(map(each.get, changed.names)) for number, each in now.items()}
+    )
 
 
 def fidelities(session: Session, search_id: int) -> dict[int, tuple[str, str]]:
@@ -110,7 +133,7 @@ def measured(session: Session, search_id: int) -> MeasuredColumns:
         select(MeasurementRow.kind, MeasurementRow.evaluation_set, TrialRow.number, MeasurementRow.value)
         .join(TrialRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
         .where(TrialRow.search_id == search_id, TrialRow.state == "completed")
-        .where(TrialRow.id.not_in(select(RetractionRow.trial_id)))
+        .where(TrialRow.id.not_in(select(RetractionRow.trial_id)), TrialRow.id.not_in(select(OutdatedRow.trial_id)))
     )
     losses: dict[str, dict[int, float]] = {}
     accuracies: dict[str, dict[int, float]] = {}

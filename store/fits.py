@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session
 
 from store.clock import now
 from store.plain import Numbers, plain_mapping, to_ranges
 from store.records import Fit, Recommendation
-from store.schema import FitRow, RecommendationRow, RetractionRow, TrialRow
+from store.schema import DomainChangeRow, FitRow, RecommendationRow, RetractionRow, TrialRow
 from store.searches import require, touch
 
 
@@ -33,9 +33,10 @@ def read(session: Session, search_id: int) -> list[Fit]:
 
 
 def latest(session: Session, search_id: int) -> Fit | None:
-    """Return the last fit of a search; None before the first."""
+    """Return the last fit of a search; None before the first since its domains are what they are."""
     require(session, search_id)
-    query = select(FitRow).where(FitRow.search_id == search_id).order_by(FitRow.id.desc()).limit(1)
+    query = select(FitRow).where(FitRow.search_id == search_id, FitRow.id > _before(FitRow)).order_by(FitRow.id.desc())
+    query = query.limit(1)
     row = session.scalar(query)
     return None if row is None else _to_fit(row)
 
@@ -51,9 +52,10 @@ def recommend(session: Session, search_id: int, *, payload: Mapping[str, object]
 
 
 def recommendation(session: Session, search_id: int) -> Recommendation | None:
-    """Return the recommendation that stands; None before the first."""
+    """Return the recommendation that stands; None before the first since the search's domains are what they are."""
     require(session, search_id)
-    query = select(RecommendationRow).where(RecommendationRow.search_id == search_id)
+    mine = (RecommendationRow.search_id == search_id, RecommendationRow.id > _before(RecommendationRow))
+    query = select(RecommendationRow).where(*mine)
     row = session.scalar(query.order_by(RecommendationRow.id.desc()).limit(1))
     if row is None:
         return None
@@ -73,8 +75,16 @@ def recommendation(session: Session, search_id: int) -> Recommendation | None:
 def recommendations(session: Session) -> dict[int, dict[str, Any]]:
     """Return what stands recommended by the ids of the searches that recommend something, in one query."""
     last = select(func.max(RecommendationRow.id)).group_by(RecommendationRow.search_id)
-    query = select(RecommendationRow.search_id, RecommendationRow.payload).where(RecommendationRow.id.in_(last))
+    stand = (RecommendationRow.id.in_(last), RecommendationRow.id > _before(RecommendationRow))
+    query = select(RecommendationRow.search_id, RecommendationRow.payload).where(*stand)
     return dict(session.execute(query).all())
+
+
+def _before(table: type[FitRow] | type[RecommendationRow]) -> ScalarSelect[int]:
+    """Return the last id in `table` that speaks of the domains of its search as they were before they changed."""
+    column = DomainChangeRow.last_fit if table is FitRow else DomainChangeRow.last_recommendation
+    last = select(func.coalesce(func.max(column), 0)).where(DomainChangeRow.search_id == table.search_id)
+    return last.correlate(table).scalar_subquery()
 
 
 def _to_fit(row: FitRow) -> Fit:

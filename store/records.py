@@ -11,6 +11,8 @@ from store.plain import finite, named, not_negative, plain_mapping
 SEARCH_STATES = ("running", "finished", "stopped", "failed")
 TRIAL_STATES = ("queued", "running", "completed", "failed", "diverged", "cancelled")
 RETRACTED = "retracted"  # how a finished trial reads once it is taken back; its row stays as it was
+OUTDATED = "outdated"  # and once it weighs a domain that was removed
+SHARE_TOLERANCE = 1e-9  # of the shares of a domain that was split, to their sum
 OPEN_STATES = ("queued", "running")
 ATTEMPT_STATES = ("running", "completed", "duplicate", "failed", "diverged", "cancelled", "lost")
 MEASUREMENT_KINDS = ("loss", "accuracy")
@@ -60,6 +62,37 @@ class Revision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainChange:
+    """What became of the domains of a search, and the text that they stand for from then on.
+
+    parts: for a domain that is no longer called so, the shares of its tokens by what they belong to now: one for a
+    rename, several for a split, none where it was removed. revised: for a domain of the new ones, the fraction (above
+    0, to 1) of its text that is another than it was. domains: the available tokens of every domain, in order.
+    """
+
+    parts: Mapping[str, Mapping[str, float]]
+    revised: Mapping[str, float]
+    domains: Mapping[str, int]
+    corpus: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        if not self.domains:
+            raise InvalidRecord("a search needs a domain; keep one")
+        for name, tokens in self.domains.items():
+            named(name, what="the name of a domain")
+            not_negative(tokens, what=f"the available tokens of {name!r}")
+        for old, shares in self.parts.items():
+            total = sum(not_negative(share, what=f"the share of {new!r} in {old!r}") for new, share in shares.items())
+            if unknown := sorted(set(shares) - set(self.domains)):
+                raise InvalidRecord(f"{old!r} became {unknown}, which are no domains; known: {list(self.domains)}")
+            if shares and abs(total - 1.0) > SHARE_TOLERANCE:
+                raise InvalidRecord(f"the shares of {old!r} sum to {total}; they must to 1")
+        for name, fraction in self.revised.items():
+            if name not in self.domains or not _in_unit_interval(fraction, what=f"what changed of {name!r}") > 0.0:
+                raise InvalidRecord(f"{fraction} of domain {name!r} changed; give a fraction above 0 of one there is")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewTrial:
     """A trial to add. `content` is what `run_hash` names; `weights` average the recipe's stages over its tokens.
 
@@ -105,7 +138,9 @@ class NewTrial:
 class Trial:
     """A run as one search asked for it, with what was measured on its part: losses (bits per byte), and accuracies.
 
-    A trial that was taken back reads as "retracted", has no measurements, and says why in `error`.
+    A trial that was taken back reads as "retracted", has no measurements, and says why in `error`; likewise one that
+    weighs a domain that was removed since as "outdated". `weights` and `epochs` are of the search's domains as they are
+    now, whatever they were called then; `stale` is the fraction of its tokens from text that is another by now.
     `items` counts the questions behind an accuracy, where that is known.
     `elapsed_s` is None until something has ended; a trial that took over a finished run has neither attempts nor
     `started_at`.
@@ -136,6 +171,7 @@ class Trial:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    stale: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +384,7 @@ class Message:
     posted_at: datetime
 
 
-def _in_unit_interval(value: float, *, what: str) -> None:
+def _in_unit_interval(value: float, *, what: str) -> float:
     if not 0 <= not_negative(value, what=what) <= 1:
         raise InvalidRecord(f"{what} is {value}; give a fraction from 0 to 1")
+    return float(value)

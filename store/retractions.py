@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, and_, case, select, update
 from sqlalchemy.orm import Session
 
 from store.clock import now
 from store.errors import NotInStore, TrialStateError
 from store.plain import named
-from store.records import OPEN_STATES, RETRACTED, Retraction
-from store.schema import RetractionRow, RunRow, TrialRow
+from store.records import OPEN_STATES, OUTDATED, RETRACTED, Retraction
+from store.schema import OutdatedRow, RetractionRow, RunRow, TrialRow
 from store.searches import reopen, require, touch
 
 RETRACTABLE = ("completed", "failed", "diverged")
@@ -66,9 +66,15 @@ def is_retracted() -> ColumnElement[bool]:
     return select(RetractionRow.trial_id).where(RetractionRow.trial_id == TrialRow.id).correlate(TrialRow).exists()
 
 
+def is_outdated() -> ColumnElement[bool]:
+    """Return the condition that a trial that has ended weighs a domain which is no more."""
+    marked = select(OutdatedRow.trial_id).where(OutdatedRow.trial_id == TrialRow.id).correlate(TrialRow).exists()
+    return and_(TrialRow.state.in_(RETRACTABLE), marked)
+
+
 def shown_state() -> ColumnElement[str]:
     """Return the state of a trial as it reads."""
-    return case((is_retracted(), RETRACTED), else_=TrialRow.state)
+    return case((is_retracted(), RETRACTED), (is_outdated(), OUTDATED), else_=TrialRow.state)
 
 
 def run_id_of(session: Session, run_hash: str, content: Mapping[str, Any]) -> int | None:

@@ -249,6 +249,39 @@ class RetractionRow(Base):
     retracted_at: Mapped[datetime]
 
 
+class DomainChangeRow(Base):
+    """A change of a search's domains, never changed; it applies to trials of lower numbers than `first_trial`.
+
+    See `DomainChange` for parts, revised, domains and corpus. What was fitted and recommended up to `last_fit` and
+    `last_recommendation` speaks of the domains as they were.
+    """
+
+    __tablename__ = "domain_changes"
+    __table_args__ = (CheckConstraint("note != ''", name="note_given"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), index=True)
+    revision: Mapped[int]
+    first_trial: Mapped[int]
+    parts: Mapped[dict[str, Any]]
+    revised: Mapped[dict[str, Any]]
+    domains: Mapped[list[Any]]
+    corpus: Mapped[dict[str, Any]]
+    last_fit: Mapped[int]
+    last_recommendation: Mapped[int]
+    note: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class OutdatedRow(Base):
+    """That a trial weighs a domain that is no more, since which change."""
+
+    __tablename__ = "outdated_trials"
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True)
+    change_id: Mapped[int] = mapped_column(ForeignKey("domain_changes.id"))
+
+
 class MeasurementRow(Base):
     """What a run showed on one part of an evaluation set: its loss (bits per byte), or its accuracy over `items`."""
 

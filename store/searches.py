@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, select, true, update
 from sqlalchemy.orm import Session
 
 from store.clock import now
 from store.errors import NotInStore, SearchExists
 from store.plain import named, not_negative, one_of, plain_mapping
 from store.records import SEARCH_STATES, Revision, Search
-from store.schema import DomainRow, RevisionRow, SearchRow
+from store.schema import DomainChangeRow, DomainRow, RevisionRow, SearchRow
 
 
 def create(
@@ -51,7 +51,7 @@ def create(
 
 
 def read(session: Session, condition: ColumnElement[bool] | None = None) -> list[Search]:
-    """Return the searches under `condition`, oldest first, in two queries."""
+    """Return the searches under `condition`, oldest first, in three queries."""
     wanted = true() if condition is None else condition
     rows = session.execute(
         select(SearchRow, RevisionRow.config, RevisionRow.config_hash)
@@ -64,7 +64,13 @@ def read(session: Session, condition: ColumnElement[bool] | None = None) -> list
     query = select(DomainRow.search_id, DomainRow.name, DomainRow.available_tokens).join(SearchRow).where(wanted)
     for search_id, domain, tokens in session.execute(query.order_by(DomainRow.position)):
         domains.setdefault(search_id, {})[domain] = tokens
-    return [_to_record(row, config, config_hash, domains.get(row.id, {})) for row, config, config_hash in rows]
+    changed = _last_changes(session, wanted)
+    found = []
+    for row, config, config_hash in rows:
+        last = changed.get(row.id)
+        now_there = domains.get(row.id, {}) if last is None else dict(last.domains)
+        found.append(_to_record(row, config, config_hash, now_there, row.corpus if last is None else last.corpus))
+    return found
 
 
 def get(session: Session, search_id: int) -> Search:
@@ -166,7 +172,15 @@ def _unknown(session: Session, search_id: int) -> NotInStore:
     return NotInStore(f"the store has no search with id {search_id}; it has {known}")
 
 
-def _to_record(row: SearchRow, config: dict[str, Any], config_hash: str, domains: dict[str, int]) -> Search:
+def _last_changes(session: Session, wanted: ColumnElement[bool]) -> dict[int, DomainChangeRow]:
+    """Return the last change of domains of every search that had one."""
+    last = select(func.max(DomainChangeRow.id)).join(SearchRow).where(wanted).group_by(DomainChangeRow.search_id)
+    return {row.search_id: row for row in session.scalars(select(DomainChangeRow).where(DomainChangeRow.id.in_(last)))}
+
+
+def _to_record(
+    row: SearchRow, config: dict[str, Any], config_hash: str, domains: dict[str, int], corpus: dict[str, Any]
+) -> Search:
     return Search(
         id=row.id,
         name=row.name,
@@ -174,7 +188,7 @@ def _to_record(row: SearchRow, config: dict[str, Any], config_hash: str, domains
         state=row.state,
         config=config,
         config_hash=config_hash,
-        corpus=row.corpus,
+        corpus=corpus,
         domains=domains,
         explored=row.explored == row.revision,
         created_at=row.created_at,

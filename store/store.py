@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from sqlalchemy.orm import Session
 
-from store import attempts, columns, fits, inbox, leases, retractions, runs, searches, sessions, trials, upkeep
+from store import attempts, columns, domains, fits, inbox, leases, retractions, runs, searches, sessions, trials, upkeep
 from store.engine import Connections
 from store.errors import StoreError
 from store.migrate import ensure_current
@@ -17,6 +17,7 @@ from store.records import (
     Attempt,
     Changes,
     CurvePoint,
+    DomainChange,
     DriverSession,
     Fit,
     Lease,
@@ -109,6 +110,25 @@ class Store:
         """Record a changed configuration, from then on the search's; an unchanged one is not recorded again."""
         with self._write() as session:
             return searches.revise(session, search_id, config=config, config_hash=config_hash, note=note)
+
+    def change_domains(
+        self,
+        search_id: int,
+        change: DomainChange,
+        *,
+        config: Mapping[str, object],
+        config_hash: str,
+        note: str,
+    ) -> Revision:
+        """Record what became of the domains of a search, with its configuration from then on.
+
+        No row of before is altered: trials read with the weights of the domains as they are now, or as "outdated".
+        """
+        with self._write() as session:
+            revision = searches.revise(session, search_id, config=config, config_hash=config_hash, note=note)
+            domains.add(session, search_id, change, revision=revision.number, note=note)
+            trials.mark_all(session, search_id)
+            return revision
 
     def revisions(self, search_id: int) -> list[Revision]:
         """Return every configuration that a search has had, oldest first."""

@@ -5,19 +5,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from store.clock import now
+from store.domains import Translation, translations
 from store.errors import InvalidRecord, NotInStore
 from store.plain import Numbers, plain, plain_mapping, to_ranges
 from store.plain_rows import rows
-from store.records import RETRACTED, Changes, NewTrial, Stages, Totals, Trial
-from store.retractions import run_id_of, shown_state
+from store.records import OUTDATED, RETRACTED, Changes, NewTrial, Stages, Totals, Trial
+from store.retractions import RETRACTABLE, run_id_of, shown_state
 from store.schema import (
     AttemptRow,
+    DomainChangeRow,
     DomainRow,
     MeasurementRow,
+    OutdatedRow,
     PredictionRow,
     RetractionRow,
     RunRow,
@@ -25,6 +28,7 @@ from store.schema import (
     TrialRow,
     WeightRow,
 )
+from store.searches import get as get_search
 from store.searches import require, touch
 
 
@@ -41,13 +45,20 @@ def add(session: Session, search_id: int, new: Sequence[NewTrial]) -> list[Trial
 
 
 def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
-    """Return the trials under `condition` by number, in five queries whatever their number."""
+    """Return the trials under `condition` by number, in six queries whatever their number."""
     query = (
         select(
-            TrialRow.__table__, RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s, RetractionRow.reason.label("wrong")
+            TrialRow.__table__,
+            RunRow.run_hash,
+            RunRow.epochs,
+            RunRow.elapsed_s,
+            RetractionRow.reason.label("wrong"),
+            DomainChangeRow.note.label("gone"),
         )
         .join(RunRow, RunRow.id == TrialRow.run_id)
         .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
+        .outerjoin(OutdatedRow, and_(OutdatedRow.trial_id == TrialRow.id, TrialRow.state.in_(RETRACTABLE)))
+        .outerjoin(DomainChangeRow, DomainChangeRow.id == OutdatedRow.change_id)
         .where(condition)
         .order_by(TrialRow.search_id, TrialRow.number)
     )
@@ -57,7 +68,9 @@ def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
         predicted=_predicted(session, condition),
         elapsed_s=_elapsed(session, condition),
     )
-    return [_to_record(row, parts) for row in rows(session, query)]
+    found = list(rows(session, query))
+    changed = translations(session, {row.search_id for row in found})
+    return [_to_record(row, parts, changed[row.search_id]) for row in found]
 
 
 def read_search(
@@ -93,6 +106,12 @@ def read_changes(session: Session, search_id: int, *, since: int) -> Changes:
     mark = session.scalars(select(SearchRow.change).where(SearchRow.id == search_id)).one()
     altered = read(session, and_(TrialRow.search_id == search_id, TrialRow.change > since)) if mark > since else []
     return Changes(mark=mark, trials=tuple(altered))
+
+
+def mark_all(session: Session, search_id: int) -> None:
+    """Count a change of every trial of a search: all of them are to be read again."""
+    change = touch(session, search_id)
+    session.execute(update(TrialRow).where(TrialRow.search_id == search_id).values(change=change))
 
 
 def get(session: Session, search_id: int, number: int) -> Trial:
@@ -203,8 +222,10 @@ def _first_state(session: Session, run_id: int, part: str) -> dict[str, str | da
 
 
 def _domain_ids(session: Session, search_id: int) -> dict[str, int]:
+    """Return the domains that the search has now, by name."""
     query = select(DomainRow.name, DomainRow.id).where(DomainRow.search_id == search_id)
-    return dict(session.execute(query).all())
+    ids = dict(session.execute(query).all())
+    return {name: ids[name] for name in get_search(session, search_id).domains}
 
 
 def _weights(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, float]]:
@@ -264,10 +285,12 @@ def _elapsed(session: Session, condition: ColumnElement[bool]) -> dict[int, list
     return found
 
 
-def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
+def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts, changed: Translation) -> Trial:
     attempts = parts.elapsed_s.get(row.id, [])
     completed = row.state == "completed"
     measured = parts.measured.get(row.id, _Measured())
+    weights, stale = changed.weights(row.number, parts.weights.get(row.id, {}))
+    stands = completed and row.wrong is None and row.gone is None
     return Trial(
         id=row.id,
         search_id=row.search_id,
@@ -277,9 +300,9 @@ def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
         fidelity=row.fidelity,
         seed=row.seed,
         part=row.part,
-        weights=parts.weights.get(row.id, {}),
+        weights=weights,
         recipe=_stages(row.recipe),
-        state=row.state if row.wrong is None else RETRACTED,
+        state=RETRACTED if row.wrong is not None else OUTDATED if row.gone is not None else row.state,
         reason=row.reason,
         predicted=parts.predicted.get(row.id, {}),
         seen=Numbers(row.seen),
@@ -287,14 +310,23 @@ def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts) -> Trial:
         losses=measured.losses,
         accuracies=measured.accuracies,
         items=measured.items,
-        epochs=row.epochs if completed and row.wrong is None else {},
-        error=row.error if row.wrong is None else f"retracted: {row.wrong}",
+        epochs=changed.epochs(row.number, row.epochs) if stands else {},
+        error=_error(row),
         attempts=len(attempts),
         elapsed_s=row.elapsed_s if completed else attempts[-1] if attempts else None,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        stale=stale,
     )
+
+
+def _error(row: Row[*tuple[Any, ...]]) -> str | None:
+    """Return why a trial failed, or why it does not count."""
+    if row.wrong is not None:
+        return f"retracted: {row.wrong}"
+    error: str | None = row.error
+    return error if row.gone is None else f"outdated: {row.gone}"
 
 
 def _stages(recipe: list[Any]) -> Stages:

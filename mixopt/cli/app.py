@@ -36,6 +36,7 @@ COMMANDS = (
     "cancel",
     "submit",
     "revise",
+    "domains",
     "ask",
     "tell",
     "show",

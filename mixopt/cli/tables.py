@@ -36,6 +36,8 @@ def search_tables(report: SearchReport) -> Iterator[RenderableType]:
         f"{clock(report.elapsed_s)} of training on all workers"
     )
     yield _rungs(report)
+    if report.outdated:
+        yield Text(f"{report.outdated} trials are outdated: they weigh domains that were removed since", style="yellow")
     for number, reason in report.retracted:
         yield Text(f"trial {number} is retracted: {reason}", style="yellow")
     payload = report.recommendation

@@ -45,6 +45,7 @@ class Table:
 
     items: `n x m`, how many answers an error is a share of; nan where nobody says.
     passes: epochs of a domain that has all the weight, `d`; noise_sd: of the objective; None where nobody knows.
+    stale: `n`, the fraction of the tokens from text that is another by now.
     """
 
     inputs: Inputs
@@ -53,6 +54,7 @@ class Table:
     items: Array
     passes: Array | None
     noise_sd: float | None
+    stale: Array
 
     @property
     def distinct(self) -> int:
@@ -131,6 +133,7 @@ class Encoding:
             items=items,
             passes=self.passes.get(fidelity),
             noise_sd=self.noise_sds.get(fidelity),
+            stale=np.array([o.stale for o in found]),
         )
 
 

@@ -38,6 +38,7 @@ GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are 
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
 RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
 JITTER = 1e-6  # of the residual's variance, on top of noise
+STALE = 3.0  # spreads of the losses that an observation misses whose tokens are all from text that has changed
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 
@@ -216,12 +217,14 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         features = replace(features, inherited=handed_up(below.rungs[-1].parameters))
     y = np.nan_to_num((linked - scale.center) / scale.linked_width).T
     explained = (links.variance(every.losses, every.items) / scale.linked_width**2).T
-    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2) + explained)
+    doubted = (STALE * every.stale) ** 2
+    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2) + explained + doubted)
     precision *= np.isfinite(linked).T
     names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
     held_out = held_out[..., :n]
     tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
+    tail = tail + doubted[:n] / MISFIT**2
     shares = stack_weights(held_out, y[:, :n], precision[:, :n], _importance(below))
     _, errors = _unseen(shares, held_out, linked[:n], scale)
     shares = leant(
@@ -238,7 +241,8 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     losses = combined(shares, at_rows) * scale.linked_width + scale.center
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
     known = _known_noise(table, below) + (GUESSED_NOISE * scale.objective_width) ** 2
-    noise = _noise_sd(values, table.groups, known) if table.noise_sd is None else table.noise_sd
+    fresh = table.stale == 0.0
+    noise = _noise_sd(values[fresh], table.groups[fresh], known) if table.noise_sd is None else table.noise_sd
     residual, slope = _residual(table, values, missed, noise**2 * tail, scale, below)
     return RungFit(
         name=name,

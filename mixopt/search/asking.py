@@ -15,6 +15,7 @@ from mixopt.search.driver import Driver
 from mixopt.search.launch import ensemble_of, find_or_create, prepare_text
 from mixopt.search.lease import HeldLease
 from mixopt.search.report import find
+from mixopt.search.revising import standing
 from mixopt.search.setting import Setting
 from mixopt.search.telling import TELL, Told, check_told, handed_out
 from mixopt.search.wishes import ASK, wish
@@ -36,7 +37,9 @@ def open_search(store: Store, path: str, folders: Folders, *, report: Say) -> Se
     Raises:
         SearchError: it has begun otherwise, see `find_or_create`.
     """
-    config = load(path)
+    config, said = standing(store, load(path))
+    for line in said:
+        report(line)
     text = prepare_text(config, folders, report=report)
     return find_or_create(store, Setting.of(config, text, artifacts=str(folders.artifacts)))
 

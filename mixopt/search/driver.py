@@ -155,9 +155,12 @@ class Driver:
         return self._driven_before_s + self.workers.clock() - self._started_s
 
     def _give_up_others(self) -> None:
-        """Take back what waits for another command than the file's: its run would not be what it says."""
+        """Take back what waits for another command or text than the file's: its run would not be what it says."""
         done = 0
         for trial in self._trials():
+            if trial.state == "queued" and not self.setting.reads(self.store.run(trial.run_hash).content):
+                self.store.fail(trial.id, state="cancelled", error="its domains changed before it was trained")
+                continue
             if self.setting.trains(self.store.run(trial.run_hash).content):
                 continue
             done += trial.state == "completed"
@@ -376,9 +379,10 @@ class Driver:
         if experts is None:
             return []
         rung = self.setting.config.rung(experts.rung)
-        asked = [trial for trial in trials if trial.purpose == "expert"]
+        # Of the domains as they are: an expert of one that was split, or whose text is another, is none of theirs.
+        asked = [t for t in trials if t.purpose == "expert" and not t.stale and 1.0 in t.weights.values()]
         failures = [only_domain(trial.weights) for trial in asked if trial.state in ("failed", "cancelled")]
-        gone = ("failed", "cancelled", "retracted")
+        gone = ("failed", "cancelled", "retracted", "outdated")
         done = {only_domain(trial.weights) for trial in asked if trial.state not in gone}
         return [
             Proposal(

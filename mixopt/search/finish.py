@@ -129,7 +129,8 @@ def proof_seeds(
 
 
 def _is_of_proof(trial: Trial) -> bool:
-    return trial.purpose == "proof" and trial.state not in ("retracted", "cancelled")
+    gone = ("retracted", "cancelled", "outdated")
+    return trial.purpose == "proof" and trial.state not in gone and not trial.stale
 
 
 def _entries(payload: Mapping[str, Any]) -> list[tuple[Rival, Prediction]]:
@@ -149,7 +150,7 @@ def _losses(rival: Rival, trials: Sequence[Trial], setting: Setting) -> dict[int
     return {
         trial.seed - base: setting.problem.objective.of(trial.losses, trial.accuracies)
         for trial in trials
-        if trial.purpose == "proof" and trial.state == "completed" and Mixture(trial.weights) == rival.mixture
+        if _is_of_proof(trial) and trial.state == "completed" and Mixture(trial.weights) == rival.mixture
     }
 
 

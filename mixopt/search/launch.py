@@ -17,7 +17,7 @@ from mixopt.ray_workers import Demand, RayWorkers
 from mixopt.search.brain import START_S, Brain
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease
-from mixopt.search.ledger import gold_folders
+from mixopt.search.ledger import expert_of, gold_folders
 from mixopt.search.packing import paces, told
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import FILE_CHANGED, changed_of_fixed, differences, signed
@@ -99,12 +99,7 @@ def find_or_create(store: Store, setting: Setting) -> Search:
             seed=config.seed,
             config=plain,
             config_hash=config.digest(),
-            corpus={
-                "digest": setting.text.digest,
-                "folder": setting.text.folder,
-                "manifest": _manifest(setting),
-                "root": str(config.root),
-            },
+            corpus=recorded_text(setting),
             domains=dict(setting.text.available_tokens),
         )
     changed = changed_of_fixed(found.config, plain)
@@ -117,6 +112,21 @@ def find_or_create(store: Store, setting: Setting) -> Search:
             f"them: mixopt domains {config.name} --help"
         )
     return found
+
+
+def recorded_text(setting: Setting) -> dict[str, Any]:
+    """Return what the store keeps of a search's text: where it lies, what it is, and what it was made of."""
+    return {
+        "digest": setting.text.digest,
+        "folder": setting.text.folder,
+        "manifest": _manifest(setting),
+        "root": str(setting.config.root),
+    }
+
+
+def as_begun(search: Search) -> Corpus:
+    """Return the prepared text that `search` stands on; CorpusError where it is gone."""
+    return open_corpus(Path(str(search.corpus["folder"])))
 
 
 def _manifest(setting: Setting) -> dict[str, Any] | None:
@@ -208,7 +218,7 @@ def commands_ensemble(folders: Mapping[str, Path], trials: Sequence[Trial], sets
 
     What a nat of a token adds to a set's loss follows from the experts' own losses.
     """
-    losses = {only_domain(t.weights): t.losses for t in trials if t.purpose == "expert" and t.state == "completed"}
+    losses = {only_domain(t.weights): t.losses for t in trials if expert_of(t) is not None}
     gold = {}
     for name in sets:
         files = [folder / f"{name}.npy" for folder in folders.values()]

@@ -55,7 +55,8 @@ def size_bytes(path: Path) -> int:
 
 
 def _corpora(stores: Sequence[Store], folder: Path) -> Iterator[tuple[Path, str]]:
-    used = {str(search.corpus.get("folder", "")) for store in stores for search in store.searches()}
+    corpora = [search.corpus for store in stores for search in store.searches()]
+    used = {str(folder) for corpus in corpora for folder in (corpus.get("folder", ""), *corpus.get("earlier", []))}
     for path in _entries(folder):
         if path.is_dir() and (path / "manifest.json").exists() and str(path) not in used:
             yield path, "prepared text of no search"

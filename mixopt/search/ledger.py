@@ -12,6 +12,7 @@ from mixopt.workers import Outcome
 from store import Artifact, NewTrial, Store, Trial
 
 WAITING = ("queued", "running")
+STALE_LIMIT = 0.4  # of the tokens from text that is another by now: an observation of more says too little
 
 
 def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...]) -> NewTrial:
@@ -39,6 +40,8 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
     for trial in trials:
         if trial.purpose == "proof" or trial.fidelity not in setting.problem.ladder:
             continue
+        if trial.stale > STALE_LIMIT or not set(trial.weights) <= set(setting.names):  # of text that is no more
+            continue
         mixture = Mixture(trial.weights)
         seed = trial.seed - (0 if trial.purpose == IMPORTED else setting.config.seed * SEEDS_A_SEARCH)
         if trial.state == "completed":
@@ -51,6 +54,7 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
                     losses=minimized(trial.losses, trial.accuracies),
                     cost_flops=trial.charged_flops,
                     items=error_items(trial.items),
+                    stale=trial.stale,
                 )
             )
         elif trial.state in ("failed", "diverged"):
@@ -65,6 +69,13 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
         elif trial.state in WAITING:
             pending.append(Pending(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, seed=seed))
     return History(observations=tuple(observations), failures=tuple(failures), pending=tuple(pending))
+
+
+def expert_of(trial: Trial) -> str | None:
+    """Return the domain whose data expert `trial` trained, on its text as it is now; None where it is no such."""
+    if trial.purpose != "expert" or trial.state != "completed" or trial.stale:
+        return None
+    return next((name for name, weight in trial.weights.items() if weight == 1.0), None)
 
 
 def read_evidence(trials: Sequence[Trial], setting: Setting, ensemble: MixtureLosses | None) -> Evidence:
@@ -103,7 +114,7 @@ def gold_folders(store: Store, trials: Sequence[Trial], setting: Setting) -> dic
     """Return for every domain the folder of its expert's gold-token files, or None while one is missing."""
     folders: dict[str, Path] = {}
     for trial in trials:
-        if trial.purpose == "expert" and trial.state == "completed":
+        if expert_of(trial) in setting.names:
             paths = [Path(artifact.path) for artifact in store.artifacts(trial.run_hash)]
             if paths and all(path.exists() for path in paths):
                 folders[only_domain(trial.weights)] = paths[0].parent

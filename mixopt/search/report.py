@@ -34,7 +34,8 @@ class SearchReport:
 
     natural: the natural mixture. epochs, target_epochs: passes of the recommended mixture over each domain at the top
     rung, and in the target's training (empty: nothing trained there, no target). retracted: number and reason of every
-    trial that was taken back; undermined: those of them that the recommendation rests on.
+    trial that was taken back; undermined: those of them that the recommendation rests on. outdated: how many trials
+    weigh a domain that was removed since.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SearchReport:
     recommendation: Mapping[str, object] | None
     retracted: tuple[tuple[int, str], ...]
     undermined: tuple[int, ...]
+    outdated: int
 
     def plain(self) -> dict[str, object]:
         """Return the report as JSON holds it."""
@@ -97,6 +99,7 @@ def report(store: Store, name: str) -> SearchReport:
         recommendation=payload,
         retracted=tuple((each.number, each.reason) for each in store.retractions(search.id)),
         undermined=() if recommendation is None else recommendation.undermined,
+        outdated=sum(each.trials for each in tallies if each.state == "outdated"),
     )
 
 
@@ -148,6 +151,7 @@ def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
             "elapsed_s": trial.elapsed_s,
             "attempts": trial.attempts,
             "error": trial.error,
+            "stale": trial.stale,
         }
         for trial in store.trials(search.id)
     ]

@@ -102,6 +102,11 @@ class Setting:
         """Say whether a run of `content` would be trained now as it was meant: another command trains another run."""
         return self.config.command is None or content["proxy"] == self._trained(self.config.rung(content["rung"]))
 
+    def reads(self, content: Mapping[str, Any]) -> bool:
+        """Say whether a run of `content` would be trained now on the text that it names."""
+        named = {name for _, weights in content["recipe"] for name in weights}
+        return content["corpus"] == self.text.digest and named == set(self.names)
+
     def _trained(self, rung: RungSection) -> Mapping[str, object]:
         """Return what trains at a rung: a proxy, or what the user's own command is told there."""
         if rung.proxy is not None:

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from store import SchemaMismatch, Store, check, upgrade
+from store import DomainChange, SchemaMismatch, Store, check, upgrade
 from store.migrate import _config
 
 OLDER = [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][:0:-1]
@@ -68,6 +68,9 @@ def test_a_store_of_an_older_revision_comes_along(place: str, revision: str) -> 
         assert (trial.state, trial.losses, trial.weights) == ("completed", {"prose": 1.25}, {"web": 1.0})
         assert (trial.elapsed_s, trial.attempts, trial.epochs) == (4.0, 1, {"web": 0.5})
         assert [t.number for t in store.changes(1, since=0).trials] == [0]
+        change = DomainChange(parts={"code": {}}, revised={"web": 0.5}, domains={"web": 9}, corpus={})
+        store.change_domains(1, change, config={}, config_hash="h1", note="code is removed")
+        assert (store.trial(1, 0).weights, store.trial(1, 0).stale) == ({"web": 1.0}, 0.5)
         assert store.retract(1, reason="wrong")[0].state == "retracted"
 
 

@@ -26,6 +26,7 @@ def asked(items: int, *, n: int, seed: int = 0) -> Table:
         items=np.full((n, 2), math.nan),
         passes=None,
         noise_sd=None,
+        stale=np.zeros(n),
     )
 
 
