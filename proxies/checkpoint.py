@@ -1,4 +1,7 @@
-"""Where a training stands, kept so that it goes on from there, bit for bit, after its process is gone."""
+"""Where a training stands, kept so that it goes on from there, bit for bit, after its process is gone.
+
+And the weights that one ended with, for those who want more of it than its losses.
+"""
 
 import hashlib
 import io
@@ -15,6 +18,7 @@ import torch
 from proxies.errors import ProxyError
 
 FILE = "training.pt"
+WEIGHTS = "weights.pt"
 DIGEST_BYTES = 64  # the payload's sha256 in hex, ahead of it: a file that was cut short is no checkpoint
 
 
@@ -76,6 +80,23 @@ def remove(folder: str) -> None:
     system, place = _open(folder)
     if system.exists(place):
         system.rm(place, recursive=True)
+
+
+def keep_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write the weights of a model into `folder`, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save({name: values.cpu() for name, values in weights.items()}, buffer)
+    _write_local(folder / WEIGHTS, buffer.getvalue())
+
+
+def kept_weights(folder: Path) -> dict[str, torch.Tensor] | None:
+    """Return the weights that lie in `folder`, None where there are none; nothing that they may contain is run."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    return weights
 
 
 def _open(folder: str) -> tuple[Any, str]:

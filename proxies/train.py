@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from proxies import machine
-from proxies.checkpoint import Checkpoint
+from proxies.checkpoint import Checkpoint, keep_weights
 from proxies.config import ProxyConfig, Start
 from proxies.corpus import Corpus, DomainTokens, Part
 from proxies.errors import ProxyError
@@ -68,7 +68,8 @@ def train(
     Same arguments, same losses, bit for bit on one machine with one thread. `target_tokens`: simulated epoching,
     where every domain is cut as for a training on `slice_tokens` (None: `tokens`; more, where this training is cut
     short but must pass over the text of a longer one).
-    `gold`: a folder for the gold-token log-probabilities of every evaluation set, `<set>.npy`, float32, natural log.
+    `gold`: a folder for the gold-token log-probabilities of every evaluation set, `<set>.npy`, float32, natural log,
+    and for the weights at the end.
     `report` is called at every point of the curve. `checkpoint`: where the training is saved from time to time, and
     goes on from, with the same losses as if it had never stopped; whoever wants it gone removes it. `ranks`: this
     process trains together with others, called alike; only rank 0 saves, reports and measures.
@@ -159,6 +160,8 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
     measured = measure(model, corpus, part=plan.part, gold=plan.gold) if measures and not diverged else NOTHING
     if not all(math.isfinite(loss) for loss in measured.losses.values()):
         measured, diverged = replace(NOTHING, tokens=measured.tokens), True
+    if plan.gold is not None and measured.losses:
+        keep_weights(model.state_dict(), plan.gold)
     shows_usage = bool(config.experts) and bool(measured.losses)
     used = {"expert_usage": expert_usage(model, corpus.domains)} if shows_usage else {}
     read = measured.tokens + (usage_tokens(model, corpus.domains) if used else 0)

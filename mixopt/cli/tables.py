@@ -125,6 +125,12 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
         )
         if entry["misleads"]:
             yield Text(f"rung {entry['rung']} misleads: it is listened to no longer, nor paid for", style="yellow")
+    for entry in payload.get("experts", ()):
+        ensemble, merged = ("-" if entry[known] is None else f"{entry[known]:.2f}" for known in ("ensemble", "merged"))
+        yield Text(
+            f"data experts rank {entry['mixtures']} mixtures as rung {entry['rung']} does: rho {ensemble} as an "
+            f"ensemble, {merged} with their weights merged"
+        )
     if payload["fallback"]:
         yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")
     yield _mixture(report, payload)

@@ -16,9 +16,10 @@ from mixopt.mixture import Mixture
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.brain import Brain, Fault, Question
+from mixopt.search.expert_agreement import expert_agreement
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
-from mixopt.search.ledger import WAITING, new_trial, read_evidence, read_history, record
+from mixopt.search.ledger import WAITING, gold_folders, new_trial, read_evidence, read_history, record
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import REVISE
@@ -403,6 +404,7 @@ class Driver:
         if not evidence.history.observations:
             raise SearchError(self._hopeless(trials))
         payload, model = decide(evidence, self.setting, proof_seeds=self._proof_seeds(trials))
+        payload["experts"] = expert_agreement(evidence, self.setting, gold_folders(self.store, trials, self.setting))
         self.store.add_fit(self.search.id, seen=evidence.seen, payload=model)
         self.store.add_recommendation(self.search.id, payload=payload)
 

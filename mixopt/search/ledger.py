@@ -9,6 +9,7 @@ from mixopt.mixture import Mixture, Recipe
 from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
+from proxies.checkpoint import WEIGHTS
 from store import Artifact, NewTrial, Store, Trial
 
 WAITING = ("queued", "running")
@@ -84,7 +85,7 @@ def read_evidence(trials: Sequence[Trial], setting: Setting, ensemble: MixtureLo
 
 
 def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) -> None:
-    """Write how a trial ended; an expert's gold-token files, in the folder `gold`, become artifacts of its run."""
+    """Write how a trial ended; what an expert leaves in the folder `gold` becomes artifacts of its run."""
     if outcome.state == "completed":
         store.complete(
             trial.id,
@@ -124,10 +125,10 @@ def gold_folders(store: Store, trials: Sequence[Trial], setting: Setting) -> dic
 def _artifacts(folder: Path) -> list[Artifact]:
     return [
         Artifact(
-            name=path.stem,
+            name=path.stem if path.suffix == ".npy" else path.name,
             path=str(path),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             bytes=path.stat().st_size,
         )
-        for path in sorted(folder.glob("*.npy"))
+        for path in sorted([*folder.glob("*.npy"), *folder.glob(WEIGHTS)])
     ]

@@ -82,6 +82,9 @@ def test_show_for_machines_is_json_with_the_proof(killed: tuple[Path, dict[int, 
     assert sum(shown["recommendation"]["mixture"].values()) == pytest.approx(1.0)
     assert len(shown["trials"]) == shown["trials"][-1]["number"] + 1
     assert {row["seeds"] for row in proof["rows"]} == {2}
+    experts = shown["recommendation"]["experts"]
+    assert "small" in [row["rung"] for row in experts]
+    assert all(-1.0 <= row[known] <= 1.0 for row in experts for known in ("ensemble", "merged"))
 
 
 def test_the_experts_are_observations_of_their_rung_with_gold_files(killed: tuple[Path, dict[int, Trial]]) -> None:
@@ -90,7 +93,7 @@ def test_the_experts_are_observations_of_their_rung_with_gold_files(killed: tupl
     assert {trial.fidelity for trial in experts} == {"small"}
     with Store(folder / "mixopt.db", read_only=True) as store:
         names = [[artifact.name for artifact in store.artifacts(trial.run_hash)] for trial in experts]
-    assert names == [["letters", "numbers"]] * 3
+    assert names == [["letters", "numbers", "weights.pt"]] * 3
 
 
 def test_the_recommendation_is_exported_for_megatron(killed: tuple[Path, dict[int, Trial]]) -> None:

@@ -1,0 +1,97 @@
+"""Which of the two ways to know mixtures without training does better: data experts as an ensemble, or merged into one.
+
+Both are asked for the order of mixtures that were trained, and compared with the order that training found.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from mixopt.evidence import Evidence
+from mixopt.mixture import Mixture
+from mixopt.objective import Objective
+from mixopt.search.setting import Setting
+from proxies.corpus import open_corpus
+from proxies.errors import ProxyError
+from proxies.merged_experts import MergedExperts
+
+FEWEST = 5  # mixtures, below which a rank correlation says nothing
+MOST = 16  # of a rung, evenly among those that were trained: each is one evaluation of the merged model
+
+
+def expert_agreement(
+    evidence: Evidence, setting: Setting, folders: Mapping[str, Path] | None
+) -> list[dict[str, object]]:
+    """Return for every rung the rank agreement of the experts with its trials, single domains left out, plain.
+
+    `ensemble`, `merged`: Spearman's rho over `mixtures` mixtures, the same for both; None where there is no order. No
+    `merged` where the weights, in `folders`, were not kept. Nothing without experts, or where the objective counts more
+    than losses.
+    """
+    ensemble, objective = evidence.ensemble, setting.problem.objective
+    if ensemble is None or not set(objective.sets) <= set(ensemble.sets):
+        return []
+    merged = _merged(setting, folders)
+    found: list[dict[str, object]] = []
+    for rung in setting.problem.ladder:
+        measured = _measured(evidence, setting, rung.name)
+        if len(measured) < FEWEST:
+            continue
+        every = np.linspace(0, len(measured) - 1, min(MOST, len(measured))).astype(int)
+        kept = {mixture: measured[mixture] for mixture in [list(measured)[i] for i in every]}
+        rho = _rho(ensemble, objective, kept)
+        of_merged = None if merged is None else _rho(merged, objective, kept)
+        found.append({"rung": rung.name, "mixtures": len(kept), "ensemble": rho, "merged": of_merged})
+    return found
+
+
+class KnownLosses(Protocol):
+    """What tells the losses of mixtures, in its own order of domains and sets."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The order of weights."""
+        ...
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The order of losses."""
+        ...
+
+    def losses(self, weights: NDArray[np.float64], /) -> NDArray[np.float64]:
+        """Return the losses of `weights` (`B x d`), `B x m`."""
+        ...
+
+
+def _rho(known: KnownLosses, objective: Objective, measured: Mapping[Mixture, float]) -> float | None:
+    """Return Spearman's rank correlation of the objective as known and as measured; None where it has no order."""
+    weights = np.array([[mixture[name] for name in known.domains] for mixture in measured])
+    told = objective.of_array(known.losses(weights), known.sets)
+    values = np.array(list(measured.values()))
+    if not np.isfinite(told).all() or np.ptp(told) == 0.0 or np.ptp(values) == 0.0:
+        return None
+    return float(spearmanr(told, values).statistic)
+
+
+def _merged(setting: Setting, folders: Mapping[str, Path] | None) -> MergedExperts | None:
+    experts = setting.config.experts
+    if experts is None or folders is None or setting.config.command is not None:
+        return None
+    config = setting.config.rung(experts.rung).model
+    try:
+        return MergedExperts.load(folders, config, open_corpus(Path(setting.text.folder)), part="search")
+    except ProxyError:  # experts of earlier versions, whose weights nobody kept
+        return None
+
+
+def _measured(evidence: Evidence, setting: Setting, rung: str) -> dict[Mixture, float]:
+    """Return the mean objective of every mixture of a rung, in the order of their trials."""
+    values: dict[Mixture, list[float]] = {}
+    for observation in evidence.history.at(rung):
+        if max(observation.mixture.values()) < 1.0:
+            values.setdefault(observation.mixture, []).append(setting.problem.objective.value(observation.losses))
+    return {mixture: float(np.mean(each)) for mixture, each in values.items()}
