@@ -2,13 +2,16 @@
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from mixopt.cli import main
 from mixopt.config import load
-from mixopt.errors import ConfigError, SearchError
+from mixopt.errors import ConfigError, SearchError, WorkerError
 from mixopt.submission import Submission, packages
+from mixopt.submit import Jobs
 from tests.cli.small_search import write_search
 
 SIMULATED = Path(__file__).parents[2] / "configs" / "simulated.yaml"
@@ -91,3 +94,27 @@ def test_the_shell_reads_the_words_that_were_meant(tmp_path: Path) -> None:
 def test_our_own_code_is_sent_whole() -> None:
     assert sorted(Path(folder).name for folder in packages()) == ["mixopt", "proxies", "store"]
     assert all((Path(folder) / "__init__.py").is_file() for folder in packages())
+
+
+def test_where_no_cluster_answers_another_address_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://elsewhere:1")  # which Ray would take for more than what it is told
+    with pytest.raises(WorkerError, match=r"no Ray cluster answers at http://127.0.0.1:1; give") as refused:
+        Jobs("http://me:s3cret@127.0.0.1:1")
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [([], "say where the search is kept"), (["--store", "mixopt.db"], "die with it"), (["--store-there"], "--folder")],
+)
+def test_what_would_not_last_is_refused_in_one_line_before_any_cluster_is_called(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_search(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mixopt", "submit", str(path), "--address", "http://127.0.0.1:1", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    error = capsys.readouterr().err
+    assert left.value.code == 1
+    assert said in error
+    assert error.count("\n") == 1
