@@ -38,7 +38,7 @@ GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are 
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
 RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
 JITTER = 1e-6  # of the residual's variance, on top of noise
-STALE = 3.0  # spreads of the losses that an observation misses whose tokens are all from text that has changed
+STALE = 3.0  # spreads of the losses that an observation misses of which all tokens are stale; see STALE_LIMIT
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 

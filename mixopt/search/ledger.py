@@ -13,7 +13,10 @@ from proxies.checkpoint import WEIGHTS
 from store import Artifact, NewTrial, Store, Trial
 
 WAITING = ("queued", "running")
-STALE_LIMIT = 0.4  # of the tokens from text that is another by now: an observation of more says too little
+# Of the tokens from text that is another by now; an observation of more is left out. On simulated laws of five domains
+# of which one changed, 40 trials from before and 4 or 16 since: leaving out all that weigh it cost up to 0.018 bits per
+# byte where it had changed little, leaving out none up to 0.026 where it had changed much; this, 0.003 at most.
+STALE_LIMIT = 0.2
 
 
 def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...]) -> NewTrial:

@@ -53,6 +53,7 @@ def wanted_config(search: Search, wanted: Wanted) -> SearchConfig:
     plain: dict[str, object] = {}
     if wanted.budget is not None:
         plain["budget_flops"] = _limit("--budget", wanted.budget, search.config, "budget_flops")
+        plain |= {"budget_device_hours": None, "throughput_flops": None}  # which would say it again, and otherwise
     if wanted.time_limit is not None:
         plain["time_limit_s"] = _limit("--time-limit", wanted.time_limit, search.config, "time_limit_s")
     return config.from_plain(config.resolved() | plain, root=config.root) if plain else config

@@ -261,3 +261,12 @@ def test_differences_go_by_names_and_leave_out_what_is_as_empty() -> None:
     before = {"a": 1.0, "rungs": [{"name": "x", "tokens": 3}], "c": None}
     now = {"a": 2.0, "rungs": [{"name": "x", "tokens": 4}], "c": {}}
     assert differences(before, now) == ["a: 1 -> 2", "rungs.x.tokens: 3 -> 4"]
+
+
+def test_a_budget_in_device_hours_may_be_extended_in_flops(store: Store) -> None:
+    begun(store, changed(budget_flops=None, budget_device_hours=0.5, throughput_flops=2e10))
+    done = revise_search(store, only(store), Wanted(budget="+1e13"), is_rehearsal=False)
+    assert "budget_flops: 3.6e+13 -> 4.6e+13" in done["changes"]
+    now = SearchConfig.from_plain(only(store).config)
+    assert (now.budget_flops, now.budget_device_hours) == (4.6e13, None)
+    assert only(store).config_hash == now.digest()
