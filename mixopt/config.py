@@ -36,6 +36,7 @@ from mixopt.sections import (
     TargetSection,
     Whole,
     WorkersSection,
+    continued_tokens,
     unless_false,
 )
 from mixopt.space import LinearConstraint, SearchSpace
@@ -363,6 +364,8 @@ class SearchConfig(Section):
                     raise wrong(
                         ("ladder", i, key), f"{key!r} is for a command; a proxy is counted by mixopt: remove it"
                     )
+            if rung.continues is not None:
+                self._check_continued(i, rung, rung.continues)
             step = rung.model.batch_tokens
             if rung.tokens < step:
                 message = f"{rung.tokens} tokens are less than one batch of rung {rung.name!r}, {step}; give more"
@@ -372,6 +375,24 @@ class SearchConfig(Section):
             if rung.model.batch_sequences % rung.processes:
                 message = f"{rung.model.batch_sequences} sequences of a batch do not divide among {rung.processes}"
                 raise wrong(("ladder", i, "processes"), f"{message}; choose other batch_sequences, or processes")
+
+    def _check_continued(self, i: int, rung: RungSection, name: str) -> None:
+        """Refuse a rung whose trainings do not come by where those of the other are before their rate falls."""
+        at, names = ("ladder", i, "continues"), [each.name for each in self.rungs]
+        if name not in names:
+            raise wrong(at, unknown("rung", name, names))
+        shorter = self.rung(name)
+        if shorter.proxy != rung.proxy or shorter.tokens >= rung.tokens:
+            raise wrong(at, f"rung {name!r} must have the same proxy as {rung.name!r}, and fewer tokens")
+        model = rung.model
+        if model.schedule != "wsd" or model.warmup_tokens is None:
+            raise wrong(
+                at, "a training goes on from a shorter one with `schedule: wsd` and `warmup_tokens` in the proxy"
+            )
+        if self.target is not None:
+            raise wrong(at, "with a `target` every rung has its own slices of text; drop `continues`, or the target")
+        if continued_tokens(shorter) < model.warmup_tokens:
+            raise wrong(at, f"the rate of rung {name!r} falls before it has warmed up; lower `warmup_tokens`")
 
     def _check_ladder(self) -> None:
         vocabulary = self.corpus.tokenizer.get("vocabulary", NOMINAL_VOCABULARY)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from mixopt.config_wording import WRONG_PROXY
 from proxies.config import ProxyConfig, trial_flops
 from proxies.errors import ProxyError
+from proxies.schedules import stable_steps
 from proxies.simulated import SimulatedLaw
 
 StrategyName = Literal[
@@ -142,7 +143,8 @@ class RungSection(Section):
     cost_flops: of one trial, None is 6 a parameter and token. steps: what {steps} stands for. values: further
     placeholders of the command. resources: of Ray, beside CPUs and GPUs. processes: that share a training, each
     occupying that much. timeout_s: a training that takes longer fails.
-    noise_sd: of the objective over seeds, where it is known.
+    noise_sd: of the objective over seeds, where it is known. continues: a rung of the same proxy on fewer tokens; a
+    trial whose mixture and seed were trained there goes on from there, and is charged the steps that it adds.
     """
 
     name: str
@@ -151,6 +153,7 @@ class RungSection(Section):
     parameters: Count | None = None
     cost_flops: Positive | None = None
     steps: Count | None = None
+    continues: str | None = None
     noise_sd: Annotated[float, Field(ge=0.0)] | None = None
     values: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float] = {}
     cpus: Positive = 1.0
@@ -171,6 +174,12 @@ class RungSection(Section):
             return trial_flops(self.model, tokens=tokens, vocabulary=vocabulary, evaluation_tokens=evaluation_tokens)
         assert self.parameters is not None
         return (self.cost_flops or 6.0 * self.parameters * self.tokens) * (tokens / self.tokens)
+
+
+def continued_tokens(rung: RungSection) -> int:
+    """Return how many tokens a longer training is spared that goes on from one of `rung`."""
+    model = rung.model
+    return stable_steps(model, rung.tokens // model.batch_tokens) * model.batch_tokens
 
 
 class ExpertsSection(Section):

@@ -31,6 +31,7 @@ class Job:
     checkpoint: a folder or URL that all attempts at the training share, written every `checkpoint_s`.
     cpus, gpus, resources (of Ray's other names): of each of `processes`; ranks: which one of them this is, if many.
     timeout_s: a training that takes longer fails.
+    begin, stable: folders of what a shorter training was before its rate fell, and where this one leaves the same.
     began_s: on the workers' clock, when the first attempt at it began (below 0: under an earlier driver); None: now.
     """
 
@@ -55,6 +56,8 @@ class Job:
     processes: int = 1
     ranks: Ranks | None = None
     began_s: float | None = None
+    begin: str | None = None
+    stable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +212,8 @@ def plan_of(job: Job) -> Plan:
         slice_tokens=job.slice_tokens,
         gold=None if job.gold is None else Path(job.gold),
         checkpoint=Checkpoint(folder=job.checkpoint, every_s=job.checkpoint_s),
+        begin=None if job.begin is None else Checkpoint(folder=job.begin, every_s=job.checkpoint_s),
+        stable=None if job.stable is None else Checkpoint(folder=job.stable, every_s=job.checkpoint_s),
     )
 
 

@@ -38,6 +38,12 @@ class Checkpoint:
         """Whether the last save, or the start, is `every_s` ago."""
         return time.monotonic() - self._saved_s >= self.every_s
 
+    @property
+    def exists(self) -> bool:
+        """Whether something was saved."""
+        system, folder = _open(self.folder)
+        return bool(system.exists(f"{folder}/{FILE}"))
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Write `state` (tensors and plain values), so that at every moment there is the last one or this one."""
         buffer = io.BytesIO()

@@ -21,8 +21,9 @@ from proxies.checkpoint import Checkpoint
 from proxies.layers import cross_entropy
 from proxies.mixing import Batches
 from proxies.model import Decoder, forward
-from proxies.optimizers import OPTIMIZERS, forget, rate_share, set_rate, stable_steps, state_of, take_state
+from proxies.optimizers import OPTIMIZERS, forget, set_rate, state_of, take_state
 from proxies.parallel import ALONE, Group
+from proxies.schedules import rate_share, stable_steps
 from proxies.training import Progress, Report
 
 CURVE_POINTS = 20

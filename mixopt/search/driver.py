@@ -19,7 +19,7 @@ from mixopt.search.brain import Brain, Fault, Question
 from mixopt.search.expert_agreement import expert_agreement
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
-from mixopt.search.ledger import WAITING, gold_folders, new_trial, read_evidence, read_history, record
+from mixopt.search.ledger import WAITING, begun, gold_folders, new_trial, read_evidence, read_history, record
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import REVISE
@@ -41,6 +41,7 @@ MAX_ATTEMPTS = 3  # a worker lost this often took the trial with it
 MAX_EXPERT_FAILURES = 2  # after so many the search goes on without an ensemble
 HOPELESS = 4  # so many failures without one success are the proxy's fault, not the mixtures'
 
+Begins = Callable[[Proposal, Sequence[Trial], Setting, Store], str | None]
 EnsembleOf = Callable[[Sequence[Trial]], MixtureLosses | None]
 
 
@@ -199,7 +200,7 @@ class Driver:
             room = at_once + self._ahead(trials) - sum(map(self._is_ours, trials))
             chosen = propose(trials, room) if room > 0 or self._asked else Chosen()
             if chosen.proposals:
-                trials = self._add(chosen, trials)
+                trials = self._add(chosen, trials, begins=begun)
                 self._submit(trials)
             if not (self._in_flight or chosen.proposals or self._awaited or self._asked):
                 return
@@ -437,10 +438,18 @@ class Driver:
         if payload["proof_seeds"] and payload["proof"] is None:
             self.store.add_recommendation(self.search.id, payload=conclude(payload, self._trials(), self.setting))
 
-    def _add(self, chosen: Chosen, trials: Sequence[Trial]) -> list[Trial]:
-        """Write the proposals down before anything else happens to them; those already trained are done at once."""
+    def _add(self, chosen: Chosen, trials: Sequence[Trial], *, begins: Begins | None = None) -> list[Trial]:
+        """Write the proposals down before anything else happens to them; those already trained are done at once.
+
+        begins: names the run that a training may go on from.
+        """
         seen = self._evidence(trials).seen if chosen.seen is None else chosen.seen
-        rows = [new_trial(proposal, self.setting, seen=seen) for proposal in chosen.proposals]
+        rows = [
+            new_trial(
+                p, self.setting, seen=seen, continues=begins(p, trials, self.setting, self.store) if begins else None
+            )
+            for p in chosen.proposals
+        ]
         for trial in self.store.add_trials(self.search.id, rows):
             if trial.state == "completed":
                 self._say(f"{self._title(trial)}: trained before, {self._result(trial)}")
@@ -477,7 +486,8 @@ class Driver:
             if trial.id not in awaited:
                 self._say(f"{self._title(trial)} waits: {error}")
             return False
-        job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt))
+        continues = self.store.run(trial.run_hash).content.get("continues")
+        job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt), continues=continues)
         self._in_flight[trial.id] = (trial, job)
         return True
 

@@ -9,7 +9,7 @@ from mixopt.mixture import Mixture, Recipe
 from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
-from proxies.checkpoint import WEIGHTS
+from proxies.checkpoint import WEIGHTS, Checkpoint
 from store import Artifact, NewTrial, Store, Trial
 
 WAITING = ("queued", "running")
@@ -19,9 +19,12 @@ WAITING = ("queued", "running")
 STALE_LIMIT = 0.2
 
 
-def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...]) -> NewTrial:
-    """Return the row that claims the run of `proposal`: its content, its charge, and the trials that it had seen."""
-    content = setting.content(proposal)
+def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...], continues: str | None = None) -> NewTrial:
+    """Return the row that claims the run of `proposal`: its content, its charge, and the trials that it had seen.
+
+    continues: the run that it goes on from, whose steps are not charged again.
+    """
+    content = setting.content(proposal) | ({} if continues is None else {"continues": continues})
     return NewTrial(
         purpose=proposal.purpose,
         fidelity=proposal.fidelity,
@@ -34,8 +37,29 @@ def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...]) ->
         reason=proposal.reason,
         predicted={name: {"mean": p.mean, "sd": p.sd} for name, p in proposal.predicted.items()},
         seen=seen,
-        charged_flops=setting.flops_of(proposal),
+        charged_flops=setting.flops_of(proposal)
+        - (0.0 if continues is None else setting.spared_flops(proposal.fidelity)),
     )
+
+
+def begun(proposal: Proposal, trials: Sequence[Trial], setting: Setting, store: Store) -> str | None:
+    """Return the run that the training of `proposal` goes on from: its mixture and seed, trained at another rung.
+
+    None where its rung continues none, the text is another by now, or what that training was before its rate fell is
+    not there.
+    """
+    rung = setting.config.rung(setting.rung_of(proposal)).continues
+    if rung is None or proposal.purpose in ("expert", "proof"):
+        return None
+    seed, recipe = setting.config.seed * SEEDS_A_SEARCH + proposal.seed, Recipe.of(proposal.mixture).plain()
+    for trial in trials:
+        if (trial.state, trial.fidelity, trial.seed) != ("completed", rung, seed) or trial.purpose == IMPORTED:
+            continue
+        same = [(share, dict(weights)) for share, weights in trial.recipe] == [(s, dict(w)) for s, w in recipe]
+        same_text = store.run(trial.run_hash).content["corpus"] == setting.text.digest if same else False
+        if same_text and Checkpoint(folder=setting.stable(trial.run_hash), every_s=0.0).exists:
+            return trial.run_hash
+    return None
 
 
 def read_history(trials: Sequence[Trial], setting: Setting) -> History:

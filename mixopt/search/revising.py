@@ -14,7 +14,7 @@ REVISE = "revise"  # {"config": plain, "base": hash of what it revises, "note": 
 FILE_CHANGED = "the file changed"  # begins the note of a revision that `mixopt run` found in the file
 
 FIXED = ("seed", "corpus", "evaluation", "target", "experts", "simulated")
-FIXED_OF_RUNGS = ("name", "tokens", "proxy", "parameters", "cost_flops")  # what it occupies may change
+FIXED_OF_RUNGS = ("name", "tokens", "proxy", "parameters", "cost_flops", "continues")  # what it occupies may change
 FIXED_OF_DOMAINS = ("name", "source", "available_tokens", "held_out", "revision")  # their bounds may change
 OF_WORKERS = ("workers", "steps", "values", "cpus", "gpus", "resources", "processes")  # known when they start
 

@@ -11,7 +11,7 @@ from mixopt.evidence import Proposal
 from mixopt.fidelity import EXPERT_FIDELITY
 from mixopt.mixture import Mixture, Recipe
 from mixopt.problem import Problem
-from mixopt.sections import RungSection
+from mixopt.sections import RungSection, continued_tokens
 from mixopt.text import PARTS, Text
 from mixopt.workers import Job
 from proxies.corpus import Part
@@ -114,8 +114,22 @@ class Setting:
         workers = self.config.workers.model_dump(mode="json", include={"command", "shell", "paths"})
         return workers | rung.model_dump(mode="json", include={"parameters", "steps", "values"})
 
-    def job(self, trial: Trial, *, attempt: int, began_s: float | None = None) -> Job:
-        """Return what a worker needs to train `trial`, for the attempt of that number; `began_s`: see `Job`."""
+    def spared_flops(self, fidelity: str) -> float:
+        """Return what a trial at a rung costs less that goes on from one at the rung which it continues."""
+        rung = self.config.rung(fidelity)
+        if rung.continues is None:
+            return 0.0
+        return rung.model.flops_per_token(self.text.vocabulary) * continued_tokens(self.config.rung(rung.continues))
+
+    def stable(self, run_hash: str) -> str:
+        """Return the folder of what a training was before its rate fell."""
+        return f"{self.artifacts}/{run_hash}/stable"
+
+    def job(self, trial: Trial, *, attempt: int, began_s: float | None = None, continues: str | None = None) -> Job:
+        """Return what a worker needs to train `trial`, for the attempt of that number; `began_s`: see `Job`.
+
+        continues: the run that it goes on from.
+        """
         is_expert = trial.purpose == "expert"
         rung = self.config.rung(self._experts_rung if is_expert else trial.fidelity)
         tokens = self.expert_tokens(only_domain(trial.weights)) if is_expert else rung.tokens
@@ -140,6 +154,14 @@ class Setting:
             processes=rung.processes,
             timeout_s=rung.timeout_s,
             began_s=began_s,
+            begin=None if continues is None else self.stable(continues),
+            stable=self.stable(trial.run_hash) if self._is_continued(trial) else None,
+        )
+
+    def _is_continued(self, trial: Trial) -> bool:
+        """Say whether a longer training may go on from that of `trial`."""
+        return trial.purpose not in ("expert", "proof") and any(
+            rung.continues == trial.fidelity for rung in self.config.rungs
         )
 
     def checkpoint(self, run_hash: str) -> str:

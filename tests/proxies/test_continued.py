@@ -8,7 +8,7 @@ import pytest
 from proxies.checkpoint import Checkpoint
 from proxies.config import ProxyConfig
 from proxies.corpus import Corpus
-from proxies.optimizers import rate_share, stable_steps
+from proxies.schedules import rate_share, stable_steps
 from proxies.train import Plan, train_together
 from proxies.training import Training
 

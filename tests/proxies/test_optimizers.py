@@ -5,7 +5,8 @@ import torch
 
 from proxies.config import ProxyConfig
 from proxies.model import Decoder
-from proxies.optimizers import OPTIMIZERS, Muon, orthogonalize, rate_share
+from proxies.optimizers import OPTIMIZERS, Muon, orthogonalize
+from proxies.schedules import rate_share
 
 
 def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices() -> None:
