@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxies.checkpoint import Checkpoint
+from proxies.compiling import compiled
 from proxies.layers import cross_entropy
 from proxies.mixing import Batches
 from proxies.model import Decoder, forward
@@ -130,8 +131,7 @@ def step(
     """
     part = group.part(rows[0])[None] if group.count > 1 else rows
     tokens_MBS = torch.from_numpy(part).to(models[0].table.device)
-    logits_NV, penalty_M = forward(models, tokens_MBS[:, :, :-1])
-    losses_M = cross_entropy(logits_NV, tokens_MBS[:, :, 1:].flatten()).view(len(models), -1).mean(1)
+    losses_M, penalty_M = (compiled(losses) if models[0].config.compiled else losses)(models, tokens_MBS)
     (losses_M + penalty_M if models[0].config.experts else losses_M).sum().backward()
     for model in models:
         group.average_gradients(model.parameters())
@@ -142,6 +142,13 @@ def step(
     for model in models:
         model.end_step()
     return group.mean(losses_M.detach())
+
+
+def losses(models: Sequence[Decoder], tokens_MBS: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean loss of each model on its `B x (T + 1)` tokens, and what its routers add to it, both `M`."""
+    logits_NV, penalty_M = forward(models, tokens_MBS[:, :, :-1])
+    losses_N = cross_entropy(logits_NV, tokens_MBS[:, :, 1:].flatten())
+    return losses_N.view(len(models), -1).mean(1), penalty_M
 
 
 def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabulary: int) -> bool:

@@ -21,7 +21,7 @@ from proxies.corpus import Corpus, CorpusConfig, prepare
 from proxies.train import Plan, train_together
 from tests.benchmarks.plain import Shape
 from tests.benchmarks.programs import ONE, TENTH, dense
-from tests.benchmarks.timing import Row, at_least, at_most, write
+from tests.benchmarks.timing import Row, at_least, at_most, print_table, write
 
 DOMAINS = ("python", "docs", "cpp")
 MEASURED = ("python", "docs")
@@ -144,6 +144,7 @@ def main() -> None:
         rows = optimizers(text, "0.1M", TENTH, share) + mixtures(text, share) + optimizers(text, "1.3M", ONE, share)
     if share == 1.0:
         write(rows)
+        print_table()
     else:
         print(*rows, "a trial run; nothing was written", sep="\n")
     print(f"took {time.monotonic() - started:.0f} s")

@@ -53,16 +53,23 @@ def ratio(times: Mapping[str, Sequence[float]], slow: str, fast: str) -> float:
 
 
 def write(rows: Sequence[Row]) -> None:
-    """Print the table, and put its rows into `bench.json` in place of earlier ones of the same names."""
-    earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    fresh = {row.name: asdict(row) for row in rows}
-    kept = {row["name"]: row for row in earlier}
-    for name, row in fresh.items():
-        if row["value"] is not None or name not in kept:
-            kept[name] = row
-    RESULTS.write_text(json.dumps(list(kept.values()), indent=1) + "\n", encoding="utf-8")
-    print(f"\n{'what':<66} {'value':>10} {'target':>8}  met  unit")
-    for row in kept.values():
-        met = {True: "yes", False: "NO", None: "-"}[row["met"]]
-        value = "-" if row["value"] is None else f"{row['value']:,.4g}"
-        print(f"{row['name']:<66} {value:>10} {row['target']:>8,.4g}  {met:<3}  {row['unit']}")
+    """Put rows into `bench.json`, in place of earlier ones of the same names unless they were not run now."""
+    kept = _kept()
+    for row in rows:
+        if row.value is not None or row.name not in kept:
+            kept[row.name] = row
+    RESULTS.write_text(json.dumps([asdict(row) for row in kept.values()], indent=1) + "\n", encoding="utf-8")
+
+
+def print_table() -> None:
+    """Print what stands in `bench.json`."""
+    print(f"\n{'what':<74} {'value':>10} {'target':>8}  met  unit")
+    for row in _kept().values():
+        met = "-" if row.met is None else "yes" if row.met else "NO"
+        value = "-" if row.value is None else f"{row.value:,.4g}"
+        print(f"{row.name:<74} {value:>10} {row.target:>8,.4g}  {met:<3}  {row.unit}")
+
+
+def _kept() -> dict[str, Row]:
+    plain = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    return {each["name"]: Row(**each) for each in plain}

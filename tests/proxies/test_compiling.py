@@ -1,0 +1,37 @@
+"""A compiled step against the same step as it stands."""
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from proxies.config import ProxyConfig
+from proxies.errors import ProxyError
+from proxies.fitting import step
+from proxies.optimizers import OPTIMIZERS, set_rate
+from proxies.train import build
+
+PLAIN = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 16, "batch_sequences": 2, "learning_rate": 0.003}
+
+
+def curve(*, compiled: bool, seeds: range) -> np.ndarray:
+    """Losses of three steps of models of these seeds, side by side."""
+    config = ProxyConfig.from_plain({**PLAIN, "compiled": compiled, "precision": "float32"})
+    models = [build(config, vocabulary=11, end_of_document=0, seed=seed) for seed in seeds]
+    optimizers = OPTIMIZERS[config.optimizer](models)
+    for model in models:
+        set_rate(optimizers, model, 1.0)
+    rows = np.random.default_rng(0).integers(11, size=(3, len(models), 2, 17))
+    return torch.stack([step(models, each, optimizers) for each in rows]).numpy()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
+def test_compiled_steps_are_those_of_eager_ones_and_serve_other_models_of_the_shape() -> None:
+    for seeds in (range(1), range(7, 8)):
+        np.testing.assert_allclose(curve(compiled=True, seeds=seeds), curve(compiled=False, seeds=seeds), rtol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_routed_proxies_are_not_compiled() -> None:
+    with pytest.raises(ProxyError, match="compiled needs a dense proxy"):
+        ProxyConfig.from_plain({**PLAIN, "compiled": True, "experts": 4})
