@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from mixopt.errors import ClusterGone, WorkerError
 from mixopt.ray_head import Head, patience_s
+from mixopt.ray_room import Demand, check_demands, room
 from mixopt.workers import Job, JobProgress, Outcome, Sample, Trainer, pace_of, run_jobs, too_long
 from proxies.machine import prepare_process
 from proxies.pace import ALONE, Pace
@@ -33,16 +34,7 @@ OBJECT_STORE_BYTES = 100 * 2**20  # outcomes are small: token data goes by path
 OVERTIME_S = 15.0  # beyond its time limit, for a job to end itself and say so
 LAST_WORDS_S = 10.0  # for Ray to notice that a process has died whose peers have noticed already
 PACE_S = 60.0  # for a place on the cluster and the measurement there
-ROUNDING = 1e-6  # a node with 1 GPU has room for ten jobs of 0.1
 init_quietly = partial(ray.init, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demand:
-    """What a job occupies: by Ray's names of resources, each of its processes."""
-
-    resources: Mapping[str, float]
-    processes: int = 1
 
 
 class RayWorkers:
@@ -289,40 +281,6 @@ def _placed(task: Any, job: Job, *, group: PlacementGroup | None = None, bundle:
     if group is not None:
         options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle)
     return task.options(**options)
-
-
-def room(nodes: Sequence[Mapping[str, float]], demand: Demand) -> int:
-    """Return how many jobs of `demand` fit into the resources of `nodes`, at least one."""
-    return max(1, _places(nodes, demand.resources) // demand.processes)
-
-
-def check_demands(demands: Mapping[str, Demand], nodes: Sequence[Mapping[str, float]]) -> None:
-    """Refuse a rung whose jobs do not fit into the resources of `nodes`.
-
-    Raises:
-        WorkerError: with what the rung asks for and what the nodes have.
-    """
-    for rung, demand in demands.items():
-        if _places(nodes, demand.resources) >= demand.processes:
-            continue
-        asked = _told(demand.resources, demand.resources)
-        asked = asked if demand.processes == 1 else f"{demand.processes} processes of {asked} each"
-        have = "; ".join(dict.fromkeys(_told(node, demand.resources) for node in nodes)) or "nothing"
-        raise WorkerError(
-            f"rung {rung!r} asks for {asked}, for which no node has room: they have {have}; lower what the rung asks "
-            "for, give more slots, or add a node"
-        )
-
-
-def _places(nodes: Sequence[Mapping[str, float]], demand: Mapping[str, float]) -> int:
-    """Return how many processes of `demand` fit, none of them cut in two."""
-    asked = {name: amount for name, amount in demand.items() if amount > 0.0}
-    fitting = [min((node.get(name, 0.0) / amount for name, amount in asked.items()), default=1.0) for node in nodes]
-    return sum(int(count + ROUNDING) for count in fitting)
-
-
-def _told(resources: Mapping[str, float], names: Iterable[str]) -> str:
-    return ", ".join(f"{resources.get(name, 0.0):g} {name}" for name in names)
 
 
 def _first_line(error: BaseException) -> str:

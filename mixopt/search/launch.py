@@ -13,7 +13,8 @@ from mixopt.config import SearchConfig
 from mixopt.errors import BrainError, MixoptError, SearchError, SearchStopped, WorkerError
 from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
-from mixopt.ray_workers import Demand, RayWorkers
+from mixopt.ray_room import Demand
+from mixopt.ray_workers import RayWorkers
 from mixopt.search.brain import START_S, Brain
 from mixopt.search.driver import Driver
 from mixopt.search.lease import HeldLease

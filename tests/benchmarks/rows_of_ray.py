@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixopt.ray_workers import Demand, RayWorkers
+from mixopt.ray_room import Demand
+from mixopt.ray_workers import RayWorkers
 from mixopt.workers import Job, JobProgress, Outcome, run_job
 from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, open_corpus, prepare

@@ -7,7 +7,8 @@ import pytest
 
 from mixopt.config import SearchConfig, load
 from mixopt.errors import SearchError
-from mixopt.ray_workers import Demand, RayWorkers
+from mixopt.ray_room import Demand
+from mixopt.ray_workers import RayWorkers
 from mixopt.search import driver
 from mixopt.search.launch import driving, prepare_text
 from mixopt.search.setting import Setting

@@ -12,7 +12,8 @@ import torch
 
 from mixopt import ray_workers
 from mixopt.errors import WorkerError
-from mixopt.ray_workers import Demand, RayWorkers, check_demands, room
+from mixopt.ray_room import Demand, check_demands, room
+from mixopt.ray_workers import RayWorkers
 from mixopt.workers import Job, JobProgress, Outcome, Trainer
 from proxies.parallel import Ranks, joined
 
