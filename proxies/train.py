@@ -179,6 +179,7 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
         diverged=diverged,
         details={
             "precision": str(model.dtype).removeprefix("torch."),
+            **({"bf16_gain": round(machine.bf16_gain(), 2)} if _was_measured(model) else {}),
             "device": str(model.table.device),
             "threads": torch.get_num_threads(),
             "parameters": config.total_parameters(corpus.vocabulary),
@@ -187,6 +188,11 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
             **used,
         },
     )
+
+
+def _was_measured(model: Decoder) -> bool:
+    """Say whether the type of products followed from a measurement."""
+    return model.config.precision == "auto" and model.table.device.type == "cpu"
 
 
 def draw(config: ProxyConfig, plan: Plan, domains: Mapping[str, DomainTokens], *, tokens: int) -> Batches:

@@ -8,7 +8,7 @@ import torch
 
 from proxies.config import ProxyConfig
 from proxies.corpus import DomainTokens
-from proxies.machine import processor_has_bf16, product_dtype
+from proxies.machine import bf16_gain, product_dtype
 from proxies.mixing import Batches
 from tests.benchmarks.plain import PlainLoop, Shape
 from tests.benchmarks.programs import ONE, TENTH, dense, model_flops, products, program, routed, text
@@ -108,7 +108,7 @@ def _median(times: list[float]) -> float:
 
 
 def _print(name: str, times: dict[str, list[float]], shape: Shape) -> None:
-    print(f"{name}, bf16 units: {processor_has_bf16()}")
+    print(f"{name}, bf16 over float32: {bf16_gain():.1f} x")
     for variant, seconds in times.items():
         median = statistics.median(seconds)
         print(f"  {variant:<10} {1e3 * median:8.2f} ms  {shape.batch_tokens / median:>10,.0f} tokens/s", flush=True)
