@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from datetime import datetime
 
@@ -16,7 +17,7 @@ SHOWN = "shown_search"  # the widget's own state is not there while only a part 
 
 
 def location() -> str:
-    """Return the store that the command line names: a path or a database URL."""
+    """Return the store that the command line names, or MIXOPT_STORE: a path or a database URL."""
     return str(_arguments().store)
 
 
@@ -26,7 +27,7 @@ def sidebar() -> None:
         names = _names()
         if names:
             _choose(names)
-        st.caption(f"store: {location()} (read only)")
+        st.caption(f"store: {frames.shown_location(location())} (read only)")
 
 
 def shown() -> SearchFrames | None:
@@ -72,6 +73,6 @@ def _choose(names: list[str]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dashboard", description="Read-only screens on a store of searches.")
-    parser.add_argument("--store", default="mixopt.db", help="path or database URL")
+    parser.add_argument("--store", default=os.environ.get("MIXOPT_STORE", "mixopt.db"), help="path or database URL")
     parser.add_argument("--search", default=None, help="name of the search to open (default: the newest)")
     return parser.parse_args(sys.argv[1:])

@@ -27,6 +27,7 @@ from store import (
     Search,
     Store,
     WeightRows,
+    without_password,
 )
 from store import StoreError as StoreError
 
@@ -198,6 +199,11 @@ class Provenance:
 
     revisions: pd.DataFrame
     sessions: pd.DataFrame
+
+
+def shown_location(location: str) -> str:
+    """Return where the store is, as a page may show it: without a password."""
+    return without_password(location)
 
 
 def searches(location: str) -> pd.DataFrame:

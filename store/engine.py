@@ -130,23 +130,30 @@ def to_url(location: str | Path) -> URL:
         return URL.create("sqlite", database=str(Path(words).expanduser().absolute()))
     try:
         return make_url(words)
-    except ArgumentError as error:
-        raise StoreUnavailable(f"{words!r} is no database URL; give a path or postgresql://user@host/name") from error
+    except (ArgumentError, ValueError):  # a port that is no number; whose message may hold the password
+        scheme = words.partition("://")[0]
+        raise StoreUnavailable(
+            f"what begins with {scheme[:40]!r} is no database URL; give a path or postgresql://user@host:5432/name"
+        ) from None
 
 
 def shown(url: URL) -> str:
     """Return `url` as a user knows it: a path for SQLite, no password for a server."""
-    return repr(url.database or ":memory:") if _is_sqlite(url) else repr(url.render_as_string(hide_password=True))
+    return (
+        repr(url.database or ":memory:") if _is_sqlite(url) else repr(_masked(url).render_as_string(hide_password=True))
+    )
 
 
 def without_password(location: str) -> str:
     """Return the path or URL of a store as it may be printed: without a password that stands in it."""
     if "://" not in location:
         return location
-    url = to_url(location)
-    if "password" in url.query:
-        url = url.update_query_dict({"password": "hidden"})
-    return url.render_as_string(hide_password=True)
+    return _masked(to_url(location)).render_as_string(hide_password=True)
+
+
+def _masked(url: URL) -> URL:
+    """Return `url` without the secrets that its query may hold."""
+    return url.update_query_dict({key: "hidden" for key in url.query if "password" in key.lower()})
 
 
 def _open_sqlite(url: URL, *, read_only: bool) -> Engine:

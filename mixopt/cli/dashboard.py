@@ -1,7 +1,9 @@
 """`mixopt dashboard`: the search in a browser."""
 
 import importlib.util
+import ipaddress
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,20 @@ def dashboard(
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "viewer",
     }
+    if not _is_this_machine(host):
+        print(
+            f"mixopt: note: whoever reaches {host} can read every search of this store: the dashboard asks nobody for "
+            "a password; leave --host out, and come through a tunnel (ssh -L), to keep it to yourself",
+            file=sys.stderr,
+        )
     flags = [f"--{key}={value}" for key, value in options.items()]
-    command = [sys.executable, "-m", "streamlit", "run", str(script), *flags, "--", "--store", store]
-    sys.exit(subprocess.run(command, check=False).returncode)
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *flags]
+    # Everybody on the machine can read the words of a command, and a URL may hold a password.
+    sys.exit(subprocess.run(command, env=os.environ | {"MIXOPT_STORE": store}, check=False).returncode)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
