@@ -116,7 +116,7 @@ class SearchConfig(Section):
         if self.budget_device_hours is None or self.throughput_flops is None:
             raise ConfigError(
                 f"budget_device_hours {self.budget_device_hours:g} are not known in FLOPs; give `throughput_flops`, "
-                "what one device does in a second"
+                "the FLOPs a second of one device; `mixopt run` measures them"
             )
         return self.budget_device_hours * HOUR_S * self.throughput_flops
 
@@ -214,11 +214,16 @@ class SearchConfig(Section):
     def resolved(self) -> dict[str, object]:
         """Return the configuration as plain JSON values, every default written out; `from_plain` reads it."""
         plain = self.model_dump(mode="json", by_alias=True)
+        plain |= {"budget_flops": self.budget_flops if self.counts_flops else None}
+        # What was resolved before there were such keys stays the same; nearly always they are not there.
+        for key in ("budget_device_hours", "throughput_flops"):
+            if plain[key] is None:
+                del plain[key]
         for key, sections in (("revision", plain["domains"]), ("kept", plain["evaluation"].values())):
             for section in sections:
-                if not section[key]:  # nearly always: what was resolved before there were such keys stays the same
+                if not section[key]:
                     del section[key]
-        return plain | {"budget_flops": self.budget_flops if self.counts_flops else None}
+        return plain
 
     def file_text(self) -> str:
         """Return a YAML file that means the same, without what it need not say; for the folder that `root` is."""

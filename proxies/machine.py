@@ -1,6 +1,7 @@
 """What this machine's processor is good at, and how a worker process is set up for it."""
 
 import ctypes
+import platform
 import sys
 import time
 from functools import cache
@@ -41,6 +42,16 @@ def keep_freed_memory() -> bool:
 def device() -> torch.device:
     """Return the accelerator where there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(place: torch.device) -> str:
+    """Return what `place` is sold as: the accelerator's name, or the processor's."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.lower().startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def product_dtype(precision: Precision, place: torch.device) -> torch.dtype:

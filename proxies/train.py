@@ -181,6 +181,7 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
             "precision": str(model.dtype).removeprefix("torch."),
             **({"bf16_gain": round(machine.bf16_gain(), 2)} if _was_measured(model) else {}),
             "device": str(model.table.device),
+            "device_name": machine.device_name(model.table.device),
             "threads": torch.get_num_threads(),
             "parameters": config.total_parameters(corpus.vocabulary),
             "tokens_per_s": (done - fit.begun * config.batch_tokens) / max(fit.elapsed_s, 1e-9),

@@ -378,6 +378,18 @@ class SessionRow(Base):
     started_at: Mapped[datetime]
 
 
+class ThroughputRow(Base):
+    """What a device did in a second when it trained what `identity` names."""
+
+    __tablename__ = "throughputs"
+    __table_args__ = (CheckConstraint(f"flops_per_s > 0 AND flops_per_s <= {LARGEST}", name="flops_per_s_positive"),)
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    identity: Mapped[str] = mapped_column(primary_key=True)
+    flops_per_s: Mapped[float]
+    measured_at: Mapped[datetime]
+
+
 class MessageRow(Base):
     """A wish to the driver of a search; anyone adds, the driver marks it drained."""
 

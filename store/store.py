@@ -8,7 +8,21 @@ from typing import Any, Self
 
 from sqlalchemy.orm import Session
 
-from store import attempts, columns, domains, fits, inbox, leases, retractions, runs, searches, sessions, trials, upkeep
+from store import (
+    attempts,
+    columns,
+    domains,
+    fits,
+    inbox,
+    leases,
+    retractions,
+    runs,
+    searches,
+    sessions,
+    throughputs,
+    trials,
+    upkeep,
+)
 from store.engine import Connections
 from store.errors import StoreError
 from store.migrate import ensure_current
@@ -324,6 +338,16 @@ class Store:
         """Return the files of a run by name."""
         with self._connections.read() as session:
             return runs.artifacts(session, run_hash)
+
+    def add_throughput(self, *, device: str, identity: str, flops_per_s: float) -> None:
+        """Record what a device did in a second when it trained what `identity` names."""
+        with self._write() as session:
+            throughputs.add(session, device=device, identity=identity, flops_per_s=flops_per_s)
+
+    def throughput(self, *, device: str, identity: str) -> float | None:
+        """Return the FLOPs a second that were recorded; None where nobody has measured them."""
+        with self._connections.read() as session:
+            return throughputs.find(session, device=device, identity=identity)
 
     def add_fit(self, search_id: int, *, seen: Sequence[int], payload: Mapping[str, object]) -> Fit:
         """Record a fit of the surrogate and the numbers of the trials it had seen."""

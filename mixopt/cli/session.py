@@ -8,10 +8,10 @@ from pathlib import Path
 from mixopt.cli.app import end_on_sigterm
 from mixopt.cli.watch import watching
 from mixopt.config import SearchConfig
-from mixopt.errors import ConfigError
 from mixopt.plan.ground import slots_ahead, text_ahead
 from mixopt.plan.outlook import Outlook, look_ahead
 from mixopt.search.launch import driving, prepare_text, start_workers
+from mixopt.search.probing import measured, with_recorded
 from mixopt.search.revising import standing
 from mixopt.search.setting import Setting
 from mixopt.search.throughput import Throughput, counted, known
@@ -28,7 +28,7 @@ def run_search(
     """
     folders = Folders.beside(store) if folder is None else Folders.inside(folder.resolve())
     with Store(store) as ledger, watching() as view, ThreadPoolExecutor(max_workers=1) as pool:
-        config, said = standing(ledger, config)
+        config, said = standing(ledger, with_recorded(config, ledger))
         for line in said:
             view.line(line)
         workers_to_be = pool.submit(start_workers, config, address=address)
@@ -37,6 +37,10 @@ def run_search(
         with closing(workers_to_be.result()) as workers:
             end_on_sigterm()
             view.line(f"{len(setting.names)} domains, {workers.slots} workers, store {without_password(store)}")
+            if not setting.config.counts_flops:
+                found = known(config) or measured(setting, workers, ledger, told=view.line)
+                setting = counted(setting, found)
+                view.line(f"{config.budget_device_hours:g} device-hours are {setting.config.budget_flops:.3g} FLOPs")
             elapsed_s = time.monotonic() - started_s
             with driving(setting, store=ledger, workers=workers, elapsed_s=elapsed_s) as driver:
                 for snapshot in driver.drive():
@@ -58,8 +62,10 @@ def plan_search(
     found = known(config) if throughput is None else Throughput.alike(config, throughput, source="given")
     text = text_ahead(config, folders, is_probed=found is None, report=told)
     setting = Setting.of(config, text, artifacts=str(folders.artifacts))
-    if found is None:
-        raise ConfigError("the throughput of your devices is not known; give --throughput, FLOPs a second of one")
-    setting = counted(setting, found)
     room = slots or slots_ahead(config)
+    if found is None:
+        with Store(store) as ledger, closing(start_workers(config)) as workers:
+            end_on_sigterm()
+            found, room = measured(setting, workers, ledger, told=told), slots or workers.slots
+    setting = counted(setting, found)
     return look_ahead(setting, found, slots=room, rehearsals=rehearsals, jobs=jobs, told=told)

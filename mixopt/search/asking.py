@@ -14,6 +14,7 @@ from mixopt.runs_table import FORMATS
 from mixopt.search.driver import Driver
 from mixopt.search.launch import ensemble_of, find_or_create, prepare_text
 from mixopt.search.lease import HeldLease
+from mixopt.search.probing import with_recorded
 from mixopt.search.report import find
 from mixopt.search.revising import standing
 from mixopt.search.setting import Setting
@@ -37,7 +38,7 @@ def open_search(store: Store, path: str, folders: Folders, *, report: Say) -> Se
     Raises:
         SearchError: it has begun otherwise, see `find_or_create`.
     """
-    config, said = standing(store, load(path))
+    config, said = standing(store, with_recorded(load(path), store))
     for line in said:
         report(line)
     text = prepare_text(config, folders, report=report)

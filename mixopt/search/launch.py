@@ -92,7 +92,7 @@ def find_or_create(store: Store, setting: Setting) -> Search:
         SearchError: what may not change of a running search has changed (its text, domains, ladder, seed).
     """
     config = setting.config
-    plain = config.resolved()
+    plain = config.resolved() | {"budget_flops": config.budget_flops}  # ConfigError where that is not known
     found = store.find_search(config.name)
     if found is None:
         return store.create_search(

@@ -114,3 +114,11 @@ def test_ranges_round_trip(numbers: tuple[int, ...], text: str) -> None:
     assert found == numbers == tuple(found)
     assert len(found) == len(numbers)
     assert [n for n in range(10) if n in found] == list(numbers)
+
+
+def test_a_throughput_is_of_a_device_and_of_what_it_trained_and_the_last_one_counts(store: Store) -> None:
+    assert store.throughput(device="d", identity="i") is None
+    for value in (1e12, 2e12):
+        store.add_throughput(device="d", identity="i", flops_per_s=value)
+    assert store.throughput(device="d", identity="i") == 2e12
+    assert store.throughput(device="e", identity="i") is None
