@@ -68,16 +68,8 @@ PROOF_COLUMNS = (
 REVISION_COLUMNS = ("revision", "since", "file", "note", "changed")
 SESSION_COLUMNS = ("since", "host", "workers", "code", "python", "platform", "text", "file", "packages")
 ATTEMPT_COLUMNS = (
-    "attempt",
-    "state",
-    "worker",
-    "node",
-    "started_at",
-    "ended_at",
-    "elapsed_s",
-    "spent",
-    "driver",
-    "error",
+    *("attempt", "state", "worker", "node", "started_at", "ended_at"),
+    *("elapsed_s", "spent", "error", "driver"),
 )
 
 
