@@ -15,7 +15,8 @@ from proxies.pace import Pace
 def paces(setting: Setting, workers: Workers) -> dict[str, Pace]:
     """Return the pace of every rung whose trainings may have company, measured by `workers`.
 
-    None of them where the file says how many train together, or something else than mixopt's proxies trains.
+    None of them where the file says how many train together, or something else than mixopt's proxies trains. A compiled
+    program is one of so many models: company that comes and goes would have it compiled anew.
     """
     config = setting.config
     if config.command is not None or config.trained_outside or config.simulated is not None:
@@ -27,7 +28,7 @@ def paces(setting: Setting, workers: Workers) -> dict[str, Pace]:
             Sample(rung=rung.name, proxy=rung.proxy, vocabulary=setting.text.vocabulary, cpus=rung.cpus)
         )
         for rung in config.rungs
-        if rung.proxy is not None and rung.processes == 1
+        if rung.proxy is not None and rung.processes == 1 and not rung.model.compiled
     }
 
 

@@ -14,7 +14,8 @@ from mixopt import ray_workers
 from mixopt.errors import WorkerError
 from mixopt.ray_room import Demand, check_demands, room
 from mixopt.ray_workers import RayWorkers
-from mixopt.workers import Job, JobProgress, Outcome, Trainer
+from mixopt.workers import Job, JobProgress, Outcome, Sample, Trainer
+from proxies.pace import ALONE, COUNTS
 from proxies.parallel import Ranks, joined
 
 Report = Callable[[JobProgress], None]
@@ -140,6 +141,14 @@ def test_jobs_of_one_task_end_each_by_itself_and_are_lost_together(workers: RayW
     assert {key: outcome.losses["x"] for key, outcome in found.items()} == {20: 20.0, 21: 21.0}
     workers.submit(replace(JOB, key=22), replace(JOB, key=23, folder="kill"))
     assert {key: outcome.state for key, outcome in outcomes(workers, 2).items()} == {22: "lost", 23: "lost"}
+
+
+def test_the_pace_of_trainings_is_measured_on_the_cluster(workers: RayWorkers) -> None:
+    tiny = {"layers": 1, "width": 8, "heads": 1, "sequence_tokens": 8, "batch_sequences": 1}
+    found = workers.pace(Sample(rung="large", proxy=tiny, vocabulary=16))
+    assert tuple(found.step_s) == COUNTS
+    broken = workers.pace(Sample(rung="large", proxy={}, vocabulary=16))
+    assert broken == ALONE
 
 
 def test_a_cancelled_job_is_not_heard_of_and_its_company_goes_on(workers: RayWorkers) -> None:
