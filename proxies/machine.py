@@ -5,6 +5,7 @@ import platform
 import sys
 import time
 from functools import cache
+from pathlib import Path
 
 import torch
 
