@@ -7,7 +7,7 @@ from typing import Any
 from mixopt.evidence import Evidence, Prediction, Proposal
 from mixopt.mixture import Mixture
 from mixopt.optimize.recommend import Recommendation, predict, recommend
-from mixopt.search.proof import Proof, Rival, most_rivals, prove, rivals
+from mixopt.search.proof import Proof, Rival, lasting, most_rivals, prove, rivals
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, only_domain
 from store import Trial
 
@@ -98,7 +98,8 @@ def proof_trials(setting: Setting, *, seeds: int, trials: Sequence[Trial] = ()) 
     proof = setting.config.proof
     if not proof:
         return 0
-    trained = sum(_is_of_proof(trial) for trial in trials)
+    known = lasting(setting.problem, wanted=proof.mixtures)  # where domains have changed, so may these have
+    trained = sum(_is_of_proof(trial) and Mixture(trial.weights) in known for trial in trials)
     changing = 1 + ("single" in proof.mixtures)
     return max(seeds * changing, seeds * most_rivals(setting.problem, wanted=proof.mixtures) - trained)
 

@@ -84,6 +84,12 @@ def most_rivals(problem: Problem, *, wanted: Sequence[str]) -> int:
     return 1 + len(_merged(problem, _plain(problem, wanted, problem.space.names[-1])))
 
 
+def lasting(problem: Problem, *, wanted: Sequence[str]) -> set[Mixture]:
+    """Return the rivals that are the same whatever is recommended: all but the single domain."""
+    single = problem.space.names[-1]
+    return {mixture for name, mixture in _plain(problem, [each for each in wanted if each != "single"], single)}
+
+
 def _plain(problem: Problem, wanted: Sequence[str], single: str) -> list[tuple[str, Mixture]]:
     """Return the `wanted` plain mixtures under the names that people know them by."""
     names = problem.space.names

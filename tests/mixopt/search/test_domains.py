@@ -34,6 +34,11 @@ def changed(**sections: object) -> SearchConfig:
     return config.from_plain(config.resolved() | SMALL | sections, root=config.root)
 
 
+def changed_of(store: Store, **sections: object) -> SearchConfig:
+    """The only search as it stands, with other sections."""
+    return SearchConfig.from_plain(dict(store.searches()[0].config) | sections)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.chdir(tmp_path)  # artifacts lie beside the store
@@ -253,3 +258,18 @@ def test_an_edit_is_plain() -> None:
     edit = edit_of("add", ["x"], tokens=["x=3e9"], sources=["x={kind: files, paths: [a.txt]}"])
     assert edit == Edit(kind="add", names=("x",), tokens={"x": 3_000_000_000}, sources={"x": edit.sources["x"]})
     assert edit.sources["x"] == {"kind": "files", "paths": ["a.txt"]}
+
+
+def test_a_proof_after_a_change_stays_within_the_budget(store: Store) -> None:
+    config = changed(proof={"seeds": 2}, budget_flops=9e13)
+    drive(store, config)
+    search = store.searches()[0]
+    carry_out(store, planned(store, "add", "poems", tokens=("poems=2e11",)))  # natural and uniform are others now
+    extended = changed_of(store, budget_flops=1.7e14)
+    store.revise_search(search.id, config=extended.resolved(), config_hash=extended.digest(), note="more")
+    drive(store, config)
+    spent = sum(trial.charged_flops for trial in store.trials(search.id))
+    assert 1.2e14 < spent <= 1.7e14
+    found = store.recommendation(search.id)
+    assert found is not None
+    assert {row["seeds"] for row in found.payload["proof"]["rows"]} == {2}
