@@ -58,7 +58,7 @@ def main() -> None:
             experts = [Plan(config=CONFIG, recipe=told[d], tokens=tokens, seed=0, gold=folders[d]) for d in DOMAINS]
             alone = trained(text, experts)
             scored = {set_: excerpts.scored_bytes for set_, excerpts in text.evaluation("search").items()}
-            known = {
+            known: dict[str, Ensemble | MergedExperts] = {
                 "ensemble": Ensemble.load(folders, scored),
                 "merged": MergedExperts.load(folders, CONFIG, text, part="search"),
             }
