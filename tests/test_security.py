@@ -147,9 +147,13 @@ def test_no_message_holds_a_password(location: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         Store(location)
     assert SECRET not in str(refused.value)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["app.py", "--store", location])
-        app = AppTest.from_file(str(Path(dashboard.__file__).parent / "app.py"), default_timeout=30).run()
+
+
+def test_no_page_holds_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr("sys.argv", ["app.py"])
+    monkeypatch.setenv("MIXOPT_STORE", NOWHERE)
+    app = AppTest.from_file(str(Path(dashboard.__file__).parent / "app.py"), default_timeout=60).run()
     shown = [element.value for element in (*app.caption, *app.error, *app.exception)]
     assert shown
     assert not any(SECRET in str(value) for value in shown)

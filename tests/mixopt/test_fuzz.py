@@ -25,7 +25,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONFIGS.glob("*.yaml")}
 SEARCHES = {name: plain for name, plain in FILES.items() if "ladder" in plain}
 QUICK = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
