@@ -20,13 +20,13 @@ quickstart: $(RUN_STAMP)  ## Set up, then run a real search on real text
 	$(BIN)/mixopt run configs/quickstart.yaml
 
 test: $(DEV_STAMP)  ## Set up, then run the tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 cluster-test: $(DEV_STAMP)  ## Set up, then kill nodes and heads of Ray clusters under searches
 	$(BIN)/python -m pytest -q -m cluster
 
 kill-matrix: $(DEV_STAMP)  ## Set up, then kill a search at 50 random moments and resume each
-	MIXOPT_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/mixopt/search/test_kill_matrix.py
+	MIXOPT_KILLS=50 $(ONE_THREAD) $(BIN)/python -m pytest -q tests/mixopt/search/test_kill_matrix.py
 
 large-store: $(DEV_STAMP)  ## Set up, then time what reads a search of 100,000 trials
 	$(BIN)/python -m tests.benchmarks.large_stores 100000
@@ -36,7 +36,7 @@ check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(RUN_STAMP)  ## Measure every speed against plain loops: a table, and bench.json
 	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.speed

@@ -17,6 +17,7 @@ from mixopt.optimize.insight import Insight, alike, compared, insight
 from mixopt.optimize.local_choice import Measured, settled
 from mixopt.optimize.pull import divergence, strength
 from mixopt.optimize.surrogate import RungFit, Surrogate
+from mixopt.optimize.threads import one_thread
 from mixopt.problem import Problem
 
 CAUTION = 0.5  # standard deviations added to the mean: draws the pick towards what was measured
@@ -69,6 +70,7 @@ class Recommendation:
         }
 
 
+@one_thread
 def recommend(evidence: Evidence, problem: Problem) -> Recommendation:
     """Return the mixture with the least cautious prediction; without observations, the natural one."""
     heard = listen(evidence, problem)

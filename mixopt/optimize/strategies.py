@@ -12,6 +12,7 @@ from mixopt.optimize.baselines.rivals import RIVALS
 from mixopt.optimize.design import missing, natural_opening, opening, reference
 from mixopt.optimize.desk import Desk
 from mixopt.optimize.heuristics import temperature, unimax
+from mixopt.optimize.threads import one_thread
 from mixopt.optimize.trials import next_seed, replicates, search_trial
 from mixopt.problem import Problem
 
@@ -58,6 +59,7 @@ class BayesianStrategy:
 
     problem: Problem
 
+    @one_thread
     def propose(self, evidence: Evidence, *, n: int, seed: int) -> list[Proposal]:
         """Return `n` trials, every one chosen as if those before it had shown what is expected.
 

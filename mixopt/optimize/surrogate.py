@@ -26,6 +26,7 @@ from mixopt.optimize.members import MEMBERS, Entry, Features, Fitted
 from mixopt.optimize.residual import PRIOR_RUNS, Residual
 from mixopt.optimize.scale_law import handed_up
 from mixopt.optimize.stack import combined, folds, leant, stack_weights
+from mixopt.optimize.threads import one_thread
 from mixopt.problem import Problem
 
 Array = NDArray[np.float64]
@@ -186,6 +187,7 @@ class Surrogate:
         return tuple(rung.fallback for rung in self.rungs if rung.fallback is not None)
 
 
+@one_thread
 def fit(evidence: Evidence, problem: Problem) -> Surrogate | None:
     """Return the model of all rungs with observations, or None where there are none at all.
 

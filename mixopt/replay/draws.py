@@ -18,12 +18,14 @@ Result = TypeVar("Result")
 def replayed(one: Callable[[Plan, Draw], Result], plan: Plan, draws: Sequence[Draw], *, jobs: int) -> Iterator[Result]:
     """Yield `one(plan, draw)` of every draw, in order, as they end; with `jobs` above 1, all of them must be picklable.
 
-    Processes are spawned, each with one thread: those of a forked BLAS may hang, and more threads than cores wait.
+    Every process has one thread, so that scores are the same however many there are. They are spawned: the threads of
+    a forked BLAS may hang.
     """
     if jobs < 1:
         raise ReplayError(f"draws are played by at least 1 process; got {jobs} jobs")
     if jobs == 1 or len(draws) < 2:
-        yield from map(partial(one, plan), draws)
+        with threadpool_limits(1):
+            yield from map(partial(one, plan), draws)
         return
     with ProcessPoolExecutor(
         min(jobs, len(draws)), mp_context=get_context("spawn"), initializer=_with_one_thread
