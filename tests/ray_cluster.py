@@ -1,7 +1,6 @@
 """A Ray cluster of several nodes on this machine, each a set of processes that can be killed; gone with the test."""
 
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,6 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 @contextmanager
 def ray_nodes(count: int, *, patch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Give a cluster of `count` nodes with one CPU each, the head the first; the system chooses its ports."""
-    patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))  # else Ray writes one into the home directory
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.delenv("RAY_ADDRESS", raising=False)
     folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # a socket's path has at most 107 characters

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -39,7 +38,6 @@ def head() -> Iterator[Head]:
 
     folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # a socket's path has at most 107 characters
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("MIXOPT_STORE", f"{folder}/s3cret.db")  # which only the head knows
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # whose `python` a job calls

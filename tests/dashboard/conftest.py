@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.dashboard.filled_stores import fill
-
-
-@pytest.fixture(autouse=True)
-def own_main() -> Iterator[None]:
-    """Give `__main__` back, which AppTest replaces by the page: processes that a later test starts would run that."""
-    main = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = main
 
 
 @pytest.fixture(scope="session")
