@@ -91,8 +91,8 @@ class History:
         return tuple(observation for observation in self.observations if observation.fidelity == fidelity)
 
 
-class MixtureLosses(Protocol):
-    """Losses of any mixture, known without training: the ensemble of the data experts."""
+class KnownLosses(Protocol):
+    """Losses of any mixture, known without training."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -107,6 +107,10 @@ class MixtureLosses(Protocol):
     def losses(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the losses of `weights` (`B x d`) on every evaluation set, `B x m`, bits per byte."""
         ...
+
+
+class MixtureLosses(KnownLosses, Protocol):
+    """Those that have slopes, too: the ensemble of the data experts."""
 
     def gradients(self, weights: NDArray[np.float64], set_weights: Mapping[str, float]) -> NDArray[np.float64]:
         """Return the slopes of a weighted sum of losses in the weights, `B x d`."""

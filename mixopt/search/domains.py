@@ -4,14 +4,11 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mixopt.config import SearchConfig
 from mixopt.errors import SearchError
-from mixopt.evidence import Proposal
-from mixopt.fidelity import EXPERT_FIDELITY
-from mixopt.mixture import Mixture
 from mixopt.search.domain_edits import Edit, Edited, edited
 from mixopt.search.domain_text import changed_fraction, check_measures, strange_fraction
 from mixopt.search.launch import as_begun, prepare_text, recorded_text
@@ -42,13 +39,7 @@ class RungToll:
 
     def plain(self) -> dict[str, object]:
         """Return it as JSON holds it."""
-        return {
-            "rung": self.rung,
-            "stay": self.stay,
-            "less": self.less,
-            "unused": self.unused,
-            "again_flops": self.again_flops,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,19 +249,7 @@ def _experts(trials: Sequence[Trial], change: DomainChange, setting: Setting) ->
         if weight == 1.0
     }
     missing = [name for name in setting.names if name in change.revised or not there & set(old.get(name, ()))]
-    rung = setting.config.rung(setting.config.experts.rung)
-    return {
-        name: setting.flops_of(
-            Proposal(
-                mixture=Mixture({each: float(each == name) for each in setting.names}),
-                fidelity=rung.name if setting.expert_tokens(name) == rung.tokens else EXPERT_FIDELITY,
-                seed=0,
-                purpose="expert",
-                reason="",
-            )
-        )
-        for name in missing
-    }
+    return {name: setting.flops_of(setting.expert_proposal(name)) for name in missing}
 
 
 def _check_money(trials: Sequence[Trial], setting: Setting, experts: Mapping[str, float]) -> None:

@@ -11,8 +11,6 @@ from typing import Any
 from mixopt.config import SearchConfig
 from mixopt.errors import SearchError, SearchStopped
 from mixopt.evidence import IMPORTED, Evidence, MixtureLosses, Proposal, Purse, Strategy
-from mixopt.fidelity import EXPERT_FIDELITY
-from mixopt.mixture import Mixture
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.brain import Brain, Fault, Question
@@ -120,7 +118,7 @@ class Driver:
                 break
         self._conclude()
         for line in heed_waiting(self.store, self.search):
-            self._say(line)
+            self.say(line)
         self.store.set_state(self.search.id, "finished")
         yield self._snapshot("finished", self._trials())
 
@@ -141,7 +139,7 @@ class Driver:
         self._over = self.store.search(self.search.id).explored or self._recommendation() is not None
         if trials:
             done = sum(trial.state == "completed" for trial in trials)
-            self._say(f"resumed: {done} trials are done and stay, {len(again)} were interrupted and start again")
+            self.say(f"resumed: {done} trials are done and stay, {len(again)} were interrupted and start again")
             self._driven_before_s = self._driven(trials)
         else:
             self._check_budget()
@@ -160,16 +158,18 @@ class Driver:
         """Take back what waits for another command or text than the file's: its run would not be what it says."""
         done = 0
         for trial in self._trials():
-            if trial.state == "queued" and not self.setting.reads(self.store.run(trial.run_hash).content):
+            waits = trial.state == "queued"
+            if not waits and self.setting.config.command is None:
+                continue  # what has begun stays, and only a command may be another than it was then
+            content = self.store.run(trial.run_hash).content
+            if waits and not self.setting.reads(content):
                 self.store.fail(trial.id, state="cancelled", error="its domains changed before it was trained")
-                continue
-            if self.setting.trains(self.store.run(trial.run_hash).content):
-                continue
-            done += trial.state == "completed"
-            if trial.state == "queued":
-                self.store.fail(trial.id, state="cancelled", error="the command changed before it was trained")
+            elif not self.setting.trains(content):
+                done += trial.state == "completed"
+                if waits:
+                    self.store.fail(trial.id, state="cancelled", error="the command changed before it was trained")
         if done:
-            self._say(
+            self.say(
                 f"the command changed: {done} trials of earlier ones count; if they should not, use another --name"
             )
 
@@ -234,11 +234,11 @@ class Driver:
             if message.kind == ASK:
                 said = self.hand_out(int(message.payload["n"]), str(message.payload["asker"]))
                 if said is not None:
-                    self._say(said)
+                    self.say(said)
                     self.store.mark_drained(message.id)
                 continue
             if message.kind != CANCEL:
-                self._say(heed(self.store, self.search, message))
+                self.say(heed(self.store, self.search, message))
                 if message.kind == REVISE:
                     self._take_up()
                 continue
@@ -268,7 +268,7 @@ class Driver:
                 remove(self.setting.checkpoint(trial.run_hash))
                 self._fractions.pop(trial.id, None)
                 self.store.fail(trial.id, state="cancelled", error="somebody asked for it")
-                self._say(f"{self._title(trial)}: cancelled, as somebody asked")
+                self.say(f"{self._title(trial)}: cancelled, as somebody asked")
 
     def _explore(self, trials: list[Trial], room: int) -> Chosen:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
@@ -283,7 +283,7 @@ class Driver:
             self._over = True
             if any(trial.state == "completed" for trial in trials):  # else whoever mends the cause begins anew
                 self.store.set_explored(self.search.id)  # with more evidence, the next driver might go on
-            self._say(f"the search ends after {len(trials)} trials{chosen.refusal}")
+            self.say(f"the search ends after {len(trials)} trials{chosen.refusal}")
         return chosen
 
     def _opening(self, trials: Sequence[Trial]) -> int:
@@ -339,9 +339,9 @@ class Driver:
     def _hear_of(self, news: Fault | str) -> None:
         """Say what the brain has to tell, and record what went wrong with it."""
         if isinstance(news, str):
-            self._say(news)
+            self.say(news)
             return
-        self._say(f"the strategy failed: {news.line}")
+        self.say(f"the strategy failed: {news.line}")
         session = provenance(self.setting, self.workers, self.paces) | {"brain": news.details}
         self.store.add_session(self.search.id, provenance=session)
 
@@ -377,23 +377,15 @@ class Driver:
 
     def _experts(self, trials: Sequence[Trial]) -> list[Proposal]:
         """Return a proposal for every domain without an expert, unless it failed too often or diverged."""
-        experts = self.setting.config.experts
-        if experts is None:
+        if self.setting.config.experts is None:
             return []
-        rung = self.setting.config.rung(experts.rung)
         # Of the domains as they are: an expert of one that was split, or whose text is another, is none of theirs.
         asked = [t for t in trials if t.purpose == "expert" and not t.stale and 1.0 in t.weights.values()]
         failures = [only_domain(trial.weights) for trial in asked if trial.state in ("failed", "cancelled")]
         gone = ("failed", "cancelled", "retracted", "outdated")
         done = {only_domain(trial.weights) for trial in asked if trial.state not in gone}
         return [
-            Proposal(
-                mixture=Mixture({n: float(n == name) for n in self.setting.names}),
-                fidelity=rung.name if self.setting.expert_tokens(name) == rung.tokens else EXPERT_FIDELITY,
-                seed=0,
-                purpose="expert",
-                reason=f"the data expert of {name}",
-            )
+            self.setting.expert_proposal(name)
             for name in self.setting.names
             if name not in done and failures.count(name) < MAX_EXPERT_FAILURES
         ]
@@ -420,10 +412,10 @@ class Driver:
         top_s = allowance.trial_s.get(top)
         seeds = proof_seeds(self.setting, trials, top_s=top_s, slots=self.workers.slots, left_flops=left_flops)
         if seeds < proof.seeds:
-            self._say(f"the proof takes {seeds} seeds, not {proof.seeds}: budget or time limit have no room for more")
+            self.say(f"the proof takes {seeds} seeds, not {proof.seeds}: budget or time limit have no room for more")
         late_s = allowance.elapsed_s + allowance.reserve_s / allowance.slots - (allowance.limit_s or float("inf"))
         if late_s > 0.0:
-            self._say(f"the proof will end about {late_s:.0f} s after the time limit: this machine is slow for it")
+            self.say(f"the proof will end about {late_s:.0f} s after the time limit: this machine is slow for it")
         return seeds
 
     def _prove(self, trials: list[Trial], room: int) -> Chosen:  # as every proposer
@@ -452,7 +444,7 @@ class Driver:
         ]
         for trial in self.store.add_trials(self.search.id, rows):
             if trial.state == "completed":
-                self._say(f"{self._title(trial)}: trained before, {self._result(trial)}")
+                self.say(f"{self._title(trial)}: trained before, {self._result(trial)}")
         return self._trials()
 
     def _submit(self, trials: Sequence[Trial]) -> None:
@@ -484,7 +476,7 @@ class Driver:
         except RunInTraining as error:
             self._awaited.add(trial.id)
             if trial.id not in awaited:
-                self._say(f"{self._title(trial)} waits: {error}")
+                self.say(f"{self._title(trial)} waits: {error}")
             return False
         continues = self.store.run(trial.run_hash).content.get("continues")
         job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt), continues=continues)
@@ -513,7 +505,7 @@ class Driver:
         self._fractions.pop(event.key, None)
         if event.state == "lost" and self.store.trial(self.search.id, trial.number).attempts < MAX_ATTEMPTS:
             self.store.requeue_trial(trial.id, error=event.error or "worker lost", node=event.node)
-            self._say(f"{self._title(trial)}: {event.error}; it starts again")
+            self.say(f"{self._title(trial)}: {event.error}; it starts again")
             return
         if event.state == "halted":
             said = (event.error or "the disk is full").splitlines()[0]
@@ -521,7 +513,7 @@ class Driver:
             raise SearchError(f"{self._title(trial)} waits: {said}; make room on that disk, and run again")
         record(self.store, trial, event, gold=job.gold)
         remove(job.checkpoint)  # not before: were this driver to die now, the next one would go on from it
-        self._say(f"{self._title(trial)}: {self._result(self.store.trial(self.search.id, trial.number))}")
+        self.say(f"{self._title(trial)}: {self._result(self.store.trial(self.search.id, trial.number))}")
         trials = self._trials()
         failed = sum(trial.state in ("failed", "diverged") for trial in trials)
         if failed >= HOPELESS and not any(trial.state == "completed" for trial in trials):
@@ -549,9 +541,6 @@ class Driver:
     def say(self, *lines: str) -> None:
         """Tell whoever watches."""
         self._news += lines
-
-    def _say(self, line: str) -> None:
-        self._news.append(line)
 
     def _trials(self) -> list[Trial]:
         """Return the trials as they are now, having read those that were altered since the last time."""

@@ -5,13 +5,11 @@ Both are asked for the order of mixtures that were trained, and compared with th
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from mixopt.evidence import Evidence
+from mixopt.evidence import Evidence, KnownLosses
 from mixopt.mixture import Mixture
 from mixopt.objective import Objective
 from mixopt.search.setting import Setting
@@ -47,24 +45,6 @@ def expert_agreement(
         of_merged = None if merged is None else _rho(merged, objective, kept)
         found.append({"rung": rung.name, "mixtures": len(kept), "ensemble": rho, "merged": of_merged})
     return found
-
-
-class KnownLosses(Protocol):
-    """What tells the losses of mixtures, in its own order of domains and sets."""
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """The order of weights."""
-        ...
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """The order of losses."""
-        ...
-
-    def losses(self, weights: NDArray[np.float64], /) -> NDArray[np.float64]:
-        """Return the losses of `weights` (`B x d`), `B x m`."""
-        ...
 
 
 def _rho(known: KnownLosses, objective: Objective, measured: Mapping[Mixture, float]) -> float | None:

@@ -46,7 +46,7 @@ def measured(setting: Setting, workers: Workers, store: Store, *, told: Say) -> 
     rungs, sources = {}, []
     for rung in config.rungs:
         told(f"rung {rung.name}: a short training, to see how fast it is here")
-        first = _one_of(_trained(workers, _jobs(setting, rung, steps=FIRST_STEPS, count=1)))
+        (first,) = _trained(workers, _jobs(setting, rung, steps=FIRST_STEPS, count=1))
         device, identity = str(first.details["device_name"]), _identity(setting, rung, slots=workers.slots)
         remembered = store.throughput(device=device, identity=identity)
         if remembered is None:
@@ -108,11 +108,6 @@ def _trained(workers: Workers, jobs: Sequence[Job]) -> list[Outcome]:
 def _failures(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
     """Yield what did not train; one that seems to diverge after a few steps has."""
     return (outcome for outcome in outcomes if outcome.state not in ("completed", "diverged"))
-
-
-def _one_of(outcomes: Sequence[Outcome]) -> Outcome:
-    (outcome,) = outcomes
-    return outcome
 
 
 def _tokens_per_s(probe: Outcome) -> float:

@@ -79,6 +79,17 @@ class Setting:
         rung = self.config.rung(experts.rung)
         return min(rung.tokens, int(experts.max_passes * self.text.slice_tokens[rung.name][domain]))
 
+    def expert_proposal(self, domain: str) -> Proposal:
+        """Return the trial that makes the data expert of `domain`."""
+        rung = self.config.rung(self._experts_rung)
+        return Proposal(
+            mixture=Mixture({name: float(name == domain) for name in self.names}),
+            fidelity=rung.name if self.expert_tokens(domain) == rung.tokens else EXPERT_FIDELITY,
+            seed=0,
+            purpose="expert",
+            reason=f"the data expert of {domain}",
+        )
+
     def content(self, proposal: Proposal) -> dict[str, object]:
         """Return all that decides what the trial of `proposal` leaves behind, plain; its hash names the run."""
         rung = self.config.rung(self.rung_of(proposal))

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,6 @@ budget_flops: 5e19
 workers: {kind: outside}
 """
 SETS = ["web", "code", "books", "math"]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)
-    with Store(tmp_path / "mixopt.db") as opened:
-        yield opened
 
 
 def outside(store: Store, folder: Path, **text: str) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,6 @@ def setting_of(**sections: object) -> Setting:
     config = SearchConfig.from_plain(plain)
     text = prepare_text(config, Folders.beside("mixopt.db"), report=lambda _: None)
     return Setting.of(config, text, artifacts="")
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)
-    with Store(tmp_path / "mixopt.db") as opened:
-        yield opened
 
 
 def thought_of(brain: Brain, question: Question) -> list[Proposal]:

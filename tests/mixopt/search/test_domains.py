@@ -1,6 +1,5 @@
 """Domains that change while a search goes on: what was seen stays usable, and the driver goes on from it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,45 +9,18 @@ from mixopt.errors import MixoptError
 from mixopt.search.asking import ask, tell
 from mixopt.search.domain_edits import Edit, edit_of
 from mixopt.search.domains import Plan, carry_out, plan
-from mixopt.search.launch import driving, find_or_create, prepare_text, start_workers
+from mixopt.search.launch import driving, find_or_create, start_workers
 from mixopt.search.ledger import STALE_LIMIT, read_history
 from mixopt.search.report import plain_trials, report
 from mixopt.search.revising import standing
-from mixopt.search.setting import Setting
 from mixopt.text import Folders
 from store import Search, Store
-
-CONFIG = Path(__file__).parents[3] / "configs" / "simulated.yaml"
-SMALL = {
-    "budget_flops": 3e13,
-    "strategy": {"name": "random", "natural_seeds": 1},
-    "proof": False,
-    "experts": None,
-    "objective": {"weights": {"web": 1}},
-    "simulated": {"sets": ["web", "code"], "noise": 0.01},
-}
-
-
-def changed(**sections: object) -> SearchConfig:
-    config = load(CONFIG)
-    return config.from_plain(config.resolved() | SMALL | sections, root=config.root)
+from tests.mixopt.search.small_search import changed, setting_of
 
 
 def changed_of(store: Store, **sections: object) -> SearchConfig:
     """The only search as it stands, with other sections."""
     return SearchConfig.from_plain(dict(store.searches()[0].config) | sections)
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)  # artifacts lie beside the store
-    with Store(tmp_path / "mixopt.db") as opened:
-        yield opened
-
-
-def setting_of(config: SearchConfig) -> Setting:
-    text = prepare_text(config, Folders.beside("mixopt.db"), report=lambda _: None)
-    return Setting.of(config, text, artifacts="artifacts")
 
 
 def begun(store: Store, config: SearchConfig, *, trials: int = 5) -> Search:

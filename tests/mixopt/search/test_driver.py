@@ -1,6 +1,6 @@
 """The loop on simulated proxies: budgets, resumption, failures, proof."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -30,13 +30,6 @@ def changed(**sections: object) -> SearchConfig:
 
 
 SMALL = {"budget_flops": 1.2e14, "strategy": {"name": "random"}, "proof": {"seeds": 2}}
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)  # artifacts lie beside the store
-    with Store(tmp_path / "mixopt.db") as opened:
-        yield opened
 
 
 def begin(config: SearchConfig, store: Store, *, workers: Workers | None = None) -> AbstractContextManager[Driver]:

@@ -1,6 +1,5 @@
 """Budget, objective and constraints of a search that has begun: revised while it is driven, and where nobody drives."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,46 +8,17 @@ from mixopt.config import SearchConfig, load
 from mixopt.errors import ConfigError, EmptySpace, SearchError
 from mixopt.mixture import Mixture
 from mixopt.search.asking import ask, tell
-from mixopt.search.launch import driving, find_or_create, prepare_text, start_workers
+from mixopt.search.launch import driving, find_or_create, start_workers
 from mixopt.search.revising import differences, standing
 from mixopt.search.revision import Wanted, revise_search
-from mixopt.search.setting import Setting
 from mixopt.search.wishes import heed_waiting
-from mixopt.text import Folders
 from store import Search, Store
-
-CONFIG = Path(__file__).parents[3] / "configs" / "simulated.yaml"
-SMALL = {
-    "budget_flops": 3e13,
-    "strategy": {"name": "random", "natural_seeds": 1},
-    "proof": False,
-    "experts": None,
-    "objective": {"weights": {"web": 1}},
-    "simulated": {"sets": ["web", "code"], "noise": 0.01},
-}
-
-
-def changed(**sections: object) -> SearchConfig:
-    config = load(CONFIG)
-    return config.from_plain(config.resolved() | SMALL | sections, root=config.root)
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)  # artifacts lie beside the store
-    with Store(tmp_path / "mixopt.db") as opened:
-        yield opened
+from tests.mixopt.search.small_search import changed, setting_of
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "changed.yaml"
-
-
-def setting_of(config: SearchConfig) -> Setting:
-    folders = Folders.beside("mixopt.db")
-    text = prepare_text(config, folders, report=lambda _: None)
-    return Setting.of(config, text, artifacts=str(folders.artifacts))
 
 
 def drive(store: Store, config: SearchConfig, *, at: int = -1, wanted: Wanted | None = None) -> list[str]:

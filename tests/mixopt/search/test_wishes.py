@@ -1,6 +1,5 @@
 """Results that are taken back, content that others train, and what was recorded of the driver."""
 
-from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from store import Store, TrialStateError
 from tests.mixopt.search.test_driver import SMALL, begin, changed, finish, trials
 
 REASON = "a wrong corpus"
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)
-    with Store(tmp_path / "mixopt.db") as opened:
-        yield opened
 
 
 def test_a_search_decides_anew_without_what_was_retracted(store: Store) -> None:
