@@ -117,6 +117,18 @@ class MixtureLosses(KnownLosses, Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Experts:
+    """What the data experts tell of mixtures that nobody trained.
+
+    ensemble: all of it. sample: nearly the same many times faster, for the mixtures that are only weighed (None: the
+    ensemble is quick itself, or no sample of it is close enough).
+    """
+
+    ensemble: MixtureLosses
+    sample: KnownLosses | None = None
+
+
 LastFit = Mapping[str, Mapping[str, NDArray[np.float64]]]  # rung, member of the surrogate, parameters of every set
 
 
@@ -135,13 +147,13 @@ class Purse:
 class Evidence:
     """What a strategy may look at.
 
-    history: all trials. ensemble: of the experts (None: no experts, or not yet trained). last_fit: where the next fit
+    history: all trials. experts: what they tell (None: no experts, or not yet trained). last_fit: where the next fit
     may start (None: from nothing); it changes how long a fit takes, and the fit itself by rounding and little more.
     purse: what may be spent (None: nobody counts).
     """
 
     history: History = History()
-    ensemble: MixtureLosses | None = None
+    experts: Experts | None = None
     last_fit: LastFit | None = None
     purse: Purse | None = None
 

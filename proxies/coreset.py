@@ -7,6 +7,7 @@ loss has one); it is fitted on exact losses and taken off. The error that remain
 Shapes: B mixtures, d experts, m evaluation sets, T tokens.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from proxies.experts import Ensemble, Float64Array, FloatArray, GoldTokens
 
 FIT_DRAWS = 4  # times d: mixtures that the correction is fitted on, beside the single experts
 ERROR_DRAWS = 100  # fresh mixtures that the error is measured on
+FEWEST = 16_384  # tokens: fewer would hardly be quicker than what is done beside them
 LEAST_RATIO = 1e-6  # the order of tokens need not tell smaller ones apart
 
 
@@ -60,7 +62,7 @@ class Coreset:
 
 def coreset(ensemble: Ensemble, *, tokens: int, seed: int) -> Coreset:
     """Return a coreset of at most `tokens` in all, shared among the sets by their numbers of tokens."""
-    total = sum(len(gold.nats) for gold in ensemble.gold.values())
+    total = ensemble.tokens
     if tokens < len(ensemble.gold):
         raise ProxyError(f"a coreset of {tokens} tokens for {len(ensemble.gold)} sets; take at least one a set")
     rng = np.random.default_rng(seed)
@@ -74,6 +76,20 @@ def coreset(ensemble: Ensemble, *, tokens: int, seed: int) -> Coreset:
     fresh = _draws(d, ERROR_DRAWS, rng)
     left = ensemble.losses(fresh) - sample.losses(fresh) - fresh @ correction
     return Coreset(sample=sample, correction=correction, error=float(np.abs(left).max()))
+
+
+def coreset_within(ensemble: Ensemble, *, error: float, seed: int) -> Coreset | None:
+    """Return a coreset whose error is at most `error` (bits per byte), with as few tokens as are soon found to do.
+
+    None where that needs a quarter of all tokens: it gains little.
+    """
+    tokens = max(FEWEST, len(ensemble.gold))
+    while tokens <= ensemble.tokens / 4:
+        found = coreset(ensemble, tokens=tokens, seed=seed)
+        if found.error <= error:
+            return found
+        tokens *= 2 ** max(1, math.floor(math.log2(found.error / error)))  # the error falls no faster than this
+    return None
 
 
 def _draws(d: int, count: int, rng: np.random.Generator) -> Float64Array:

@@ -108,6 +108,11 @@ class Ensemble:
         """The evaluation sets, in the order of the columns of `losses`."""
         return tuple(self.gold)
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens were scored, of all sets."""
+        return sum(len(gold.nats) for gold in self.gold.values())
+
     def with_power(self, power: float) -> "Ensemble":
         """Return the ensemble with another power mean."""
         return replace(self, power=power)

@@ -69,7 +69,7 @@ class Desk:
         model = heard.model
         pick = choose(model, evidence, problem, known_rows[-1:], rounds=8)
         rows = _gather(problem, model, np.vstack([pick[None], known_rows]), rng)
-        inputs = model.encoding.inputs(rows)
+        inputs = model.encoding.weighed(rows)
         desk = cls(
             problem=problem,
             heard=heard,
@@ -242,7 +242,7 @@ def _gather(problem: Problem, model: Surrogate, first: Array, rng: np.random.Gen
     drawn = candidates.draw(problem.space, DRAWN, rng)
     measured = measured_rows(model, problem)
     base = candidates.distinct(np.vstack([first, measured, drawn]))
-    belief = Belief.of(model, problem, model.encoding.inputs(base))
+    belief = Belief.of(model, problem, model.encoding.weighed(base))
     centers = [first[0], base[int(belief.top_mean.argmin())], first[-1]]
     near = np.vstack([candidates.around(problem.space, center, drawn[:16], scale=0.6) for center in centers])
     fine = candidates.around(problem.space, first[0], drawn[:16], scale=0.2)
@@ -256,7 +256,7 @@ def _hopeful(problem: Problem, model: Surrogate, start: Array, hope: float) -> A
     """Return the mixture whose mean + `hope` sd is least, as far as descent from `start` (`d`) finds it, `1 x d`."""
 
     def score(rows: Array) -> Array:
-        belief = Belief.of(model, problem, model.encoding.inputs(rows))
+        belief = Belief.of(model, problem, model.encoding.weighed(rows))
         total: Array = belief.top_mean + hope * belief.sd(len(belief.mean) - 1)
         return total
 

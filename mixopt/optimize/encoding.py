@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.evidence import Evidence, MixtureLosses, Observation
+from mixopt.evidence import Evidence, Experts, KnownLosses, Observation
 from mixopt.mixture import Mixture
 from mixopt.objective import ERROR
 from mixopt.optimize.links import Links
@@ -71,7 +71,7 @@ class Encoding:
 
     names: tuple[str, ...]
     sets: tuple[str, ...]
-    ensemble: MixtureLosses | None
+    experts: Experts | None
     passes: Mapping[str, Array] = field(default_factory=dict)
     noise_sds: Mapping[str, float | None] = field(default_factory=dict)
 
@@ -79,24 +79,33 @@ class Encoding:
     def of(cls, evidence: Evidence, problem: Problem) -> "Encoding":
         """Return the encoding of `evidence`: all sets of the objective, and others that hardly any row lacks."""
         sets = _modelled(evidence, problem)
-        ensemble = evidence.ensemble
-        if ensemble is not None and not (
-            set(map(_covariate, sets)) <= set(ensemble.sets) and set(ensemble.domains) == set(problem.space.names)
+        experts = evidence.experts
+        if experts is not None and not (
+            set(map(_covariate, sets)) <= set(experts.ensemble.sets)
+            and set(experts.ensemble.domains) == set(problem.space.names)
         ):
-            ensemble = None
+            experts = None
         known = {rung.name: problem.passes(rung.name) for rung in problem.ladder}
         passes = {rung: np.array([of[n] for n in problem.space.names]) for rung, of in known.items() if of}
         noise = {rung.name: rung.noise_sd for rung in problem.ladder}
-        return cls(names=problem.space.names, sets=sets, ensemble=ensemble, passes=passes, noise_sds=noise)
+        return cls(names=problem.space.names, sets=sets, experts=experts, passes=passes, noise_sds=noise)
 
     def inputs(self, weights: Array) -> Inputs:
-        """Return the inputs of `weights`, `B x d`."""
-        if self.ensemble is None or not len(weights):
-            experts = None if self.ensemble is None else np.zeros((0, len(self.sets)))
-            return Inputs(weights=weights, experts=experts)
-        order = [self.names.index(name) for name in self.ensemble.domains]
-        columns = [self.ensemble.sets.index(_covariate(name)) for name in self.sets]
-        return Inputs(weights=weights, experts=self.ensemble.losses(weights[:, order])[:, columns])
+        """Return the inputs of `weights`, `B x d`, exactly: for what is recorded, fitted to or told."""
+        return self._inputs(weights, None if self.experts is None else self.experts.ensemble)
+
+    def weighed(self, weights: Array) -> Inputs:
+        """Return the inputs of `weights`, `B x d`, nearly: by the sample, where there is one, for many candidates."""
+        return self._inputs(weights, None if self.experts is None else self.experts.sample or self.experts.ensemble)
+
+    def _inputs(self, weights: Array, known: KnownLosses | None) -> Inputs:
+        if known is None:
+            return Inputs(weights=weights, experts=None)
+        if not len(weights):
+            return Inputs(weights=weights, experts=np.zeros((0, len(self.sets))))
+        order = [self.names.index(name) for name in known.domains]
+        columns = [known.sets.index(_covariate(name)) for name in self.sets]
+        return Inputs(weights=weights, experts=known.losses(weights[:, order])[:, columns])
 
     def weights(self, mixtures: Sequence[Mixture]) -> Array:
         """Return the weights of `mixtures`, `B x d`."""

@@ -102,7 +102,7 @@ def plain(stand: Standing | None, mixture: int = 0) -> Mapping[str, object] | No
 
 def _posterior(model: Surrogate, rung: RungFit, points: Array) -> tuple[Array, Array]:
     """Return means of the sets at `points`, `(B + 1) x m`, and the share of variance of differences to the first."""
-    inputs = model.encoding.inputs(points)
+    inputs = model.encoding.weighed(points)
     seen, at = rung.table.inputs.coordinates, inputs.coordinates
     ratio = max(rung.noise_sd**2 / max(rung.residual.amplitude**2, 1e-12), LEAST_RATIO)
     known = matern(seen, seen, rung.residual.length) + ratio * np.eye(len(seen))

@@ -139,7 +139,8 @@ def effects(model: Surrogate, problem: Problem, pick: Array) -> tuple[Effect, ..
     """Return what a percentage point more of every domain does; less of it, reversed, where it has all the weight."""
     signs = np.where(pick <= 1.0 - POINT, 1.0, -1.0)
     rows = np.vstack([pick[None], *(_more(pick, i, sign * POINT)[None] for i, sign in enumerate(signs))])
-    belief, losses = _belief(model, problem, rows), model.sets(model.encoding.inputs(rows))[-1]
+    inputs = model.encoding.inputs(rows)
+    belief, losses = Belief.of(model, problem, inputs), model.sets(inputs)[-1]
     changes, sds = signs * (belief.top_mean[1:] - belief.top_mean[0]), _contrasts(belief)[1:]
     of_sets = signs[:, None] * (losses[1:] - losses[0])
     return tuple(
@@ -229,7 +230,7 @@ def alike(a: Array, b: Array) -> bool:
 
 
 def _belief(model: Surrogate, problem: Problem, rows: Array) -> Belief:
-    return Belief.of(model, problem, model.encoding.inputs(rows))
+    return Belief.of(model, problem, model.encoding.weighed(rows))
 
 
 def _contrasts(belief: Belief) -> Array:

@@ -125,7 +125,7 @@ def choose(
     rng, natural = np.random.default_rng(problem.seed), problem.natural.array(problem.space.names)
 
     def score(rows: Array) -> Array:
-        belief = Belief.to_compare(model, problem, model.encoding.inputs(rows))
+        belief = Belief.to_compare(model, problem, model.encoding.weighed(rows))
         risky = candidates.risk(evidence, problem.space.names, rows) > TOO_RISKY
         total: Array = belief.top_mean + CAUTION * belief.own_sd
         total = total + pull * divergence(rows, natural) if pull else total

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixopt.errors import SearchError
-from mixopt.evidence import Evidence, History, Observation
+from mixopt.evidence import Evidence, Experts, History, Observation
 from mixopt.fidelity import Fidelity, Target
 from mixopt.mixture import Mixture
 from mixopt.objective import ERROR
@@ -161,7 +161,7 @@ class Rehearsal:
         corners = [Mixture({n: float(n == name) for n in self.setting.names}) for name in whole]
         seen = tuple(self.observe(number, corner, rung.name, 0) for number, corner in enumerate(corners))
         ensemble = self.law.ensemble(parameters=rung.parameters, tokens=rung.tokens)
-        return Evidence(history=History(observations=seen), ensemble=ensemble)
+        return Evidence(history=History(observations=seen), experts=Experts(ensemble=ensemble))
 
     def played(self) -> Rehearsed:
         """Return what the file's strategy does with the file's money on this law."""

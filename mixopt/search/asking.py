@@ -12,7 +12,8 @@ from mixopt.errors import SearchError
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.runs_table import FORMATS
 from mixopt.search.driver import Driver
-from mixopt.search.launch import ensemble_of, find_or_create, prepare_text
+from mixopt.search.experts import experts_of
+from mixopt.search.launch import find_or_create, prepare_text
 from mixopt.search.lease import HeldLease
 from mixopt.search.probing import with_recorded
 from mixopt.search.report import find
@@ -175,7 +176,7 @@ def _hand_out(store: Store, search: Search, *, n: int, asker: str, strategy: Str
             lease=lease,
             workers=LocalWorkers(),
             strategy=STRATEGIES[strategy or config.strategy.name](setting.problem),
-            ensemble_of=ensemble_of(setting, store),
+            experts_of=experts_of(setting, store),
         )
         while (said := driver.hand_out(n, asker)) is None:  # it failed, and tries once more
             continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Pipe
 
 from mixopt.errors import BrainError, MixoptError
-from mixopt.evidence import Evidence, MixtureLosses, Proposal, Strategy
+from mixopt.evidence import Evidence, Experts, Proposal, Strategy
 
 START_S = 5.0  # of thinking here before a process is started, which takes about as long
 CHILD = "mixopt.search.brain_process"
@@ -153,7 +153,7 @@ class _Process:
 
     def __init__(self, strategy: Strategy) -> None:
         self._connection, theirs = Pipe()
-        self._ensemble: MixtureLosses | None = None
+        self._experts: Experts | None = None
         self._is_ready = False
         self.is_asked = False
         with theirs:
@@ -176,12 +176,12 @@ class _Process:
         return self._is_ready
 
     def ask(self, question: Question) -> None:
-        """Send what is asked; the experts' ensemble, which is large, only where it is another than before."""
+        """Send what is asked; what the experts tell, which is large, only where it is another than before."""
         evidence = question.evidence
-        if evidence.ensemble is not self._ensemble:
-            self._ensemble = evidence.ensemble
-            self._send(evidence.ensemble)
-        self._send(replace(question, evidence=replace(evidence, ensemble=None)))
+        if evidence.experts is not self._experts:
+            self._experts = evidence.experts
+            self._send(evidence.experts)
+        self._send(replace(question, evidence=replace(evidence, experts=None)))
         self.is_asked = True
 
     def answer(self, wait_s: float) -> Answer | None:

@@ -10,18 +10,18 @@ from mixopt.search.brain import Question, Ready, answered
 def serve(driver: Connection) -> None:
     """Answer question after question, until the driver is gone.
 
-    The first message is a strategy, whose modules are loaded by receiving it; any other that is no question is the
-    ensemble of the experts, for the questions after it.
+    The first message is a strategy, whose modules are loaded by receiving it; any other that is no question is
+    what the experts tell, for the questions after it.
     """
     driver.recv()
     driver.send(Ready())
-    ensemble = None
+    experts = None
     while True:
         message = driver.recv()
         if isinstance(message, Question):
-            driver.send(answered(replace(message, evidence=replace(message.evidence, ensemble=ensemble))))
+            driver.send(answered(replace(message, evidence=replace(message.evidence, experts=experts))))
         else:
-            ensemble = message
+            experts = message
 
 
 if __name__ == "__main__":

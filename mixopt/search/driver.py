@@ -10,7 +10,7 @@ from typing import Any
 
 from mixopt.config import SearchConfig
 from mixopt.errors import SearchError, SearchStopped
-from mixopt.evidence import IMPORTED, Evidence, MixtureLosses, Proposal, Purse, Strategy
+from mixopt.evidence import IMPORTED, Evidence, Experts, Proposal, Purse, Strategy
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.brain import Brain, Fault, Question
@@ -40,7 +40,7 @@ MAX_EXPERT_FAILURES = 2  # after so many the search goes on without an ensemble
 HOPELESS = 4  # so many failures without one success are the proxy's fault, not the mixtures'
 
 Begins = Callable[[Proposal, Sequence[Trial], Setting, Store], str | None]
-EnsembleOf = Callable[[Sequence[Trial]], MixtureLosses | None]
+ExpertsOf = Callable[[Sequence[Trial]], Experts | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Driver:
     lease: HeldLease
     workers: Workers
     strategy: Strategy
-    ensemble_of: EnsembleOf
+    experts_of: ExpertsOf
     brain: Brain = field(default_factory=Brain)
     paces: Mapping[str, Pace] = field(default_factory=dict)
     elapsed_before_s: float = 0.0
@@ -88,7 +88,7 @@ class Driver:
     _programs: dict[int, int] = field(default_factory=dict)
     _fractions: dict[int, float] = field(default_factory=dict)
     _news: list[str] = field(default_factory=list)
-    _ensemble: MixtureLosses | None = None
+    _experts: Experts | None = None
     _started_s: float = 0.0
     _driven_before_s: float = 0.0
     _over: bool = False
@@ -175,7 +175,7 @@ class Driver:
 
     def _check_budget(self) -> None:
         """Refuse a search whose budget does not pay for what it must train."""
-        proof, experts = self.setting.config.proof, self._experts([])
+        proof, experts = self.setting.config.proof, self._expert_proposals([])
         experts_flops = sum(self.setting.flops_of(proposal) for proposal in experts)
         proof_cost = proof_flops(self.setting) * proof_trials(self.setting, seeds=proof.seeds) if proof else 0.0
         top_flops = self.setting.problem.ladder.top.cost_flops
@@ -274,7 +274,7 @@ class Driver:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
         if self._over or self.setting.config.trained_outside:
             return Chosen()
-        if experts := self._experts(trials):
+        if experts := self._expert_proposals(trials):
             return Chosen(proposals=experts)
         chosen = self._chosen(trials, room, asker=None, opening=self._opening(trials))
         if chosen is None:
@@ -375,7 +375,7 @@ class Driver:
         left = allowance.search_flops(self.setting.problem.ladder.top)
         return Purse(total_flops=left + allowance.charged_flops - experts, left_flops=left)
 
-    def _experts(self, trials: Sequence[Trial]) -> list[Proposal]:
+    def _expert_proposals(self, trials: Sequence[Trial]) -> list[Proposal]:
         """Return a proposal for every domain without an expert, unless it failed too often or diverged."""
         if self.setting.config.experts is None:
             return []
@@ -550,9 +550,9 @@ class Driver:
         return list(self._known.values())  # a new one has the highest number, so that they stay in order
 
     def _evidence(self, trials: Sequence[Trial]) -> Evidence:
-        if self._ensemble is None:
-            self._ensemble = self.ensemble_of(trials)
-        return read_evidence(trials, self.setting, self._ensemble)
+        if self._experts is None:
+            self._experts = self.experts_of(trials)
+        return read_evidence(trials, self.setting, self._experts)
 
     def _recommendation(self) -> dict[str, Any] | None:
         """Return the recommendation that stands, None where there is none, or its file or trials are others now."""

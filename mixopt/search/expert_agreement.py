@@ -30,7 +30,8 @@ def expert_agreement(
     `merged` where the weights, in `folders`, were not kept. Nothing without experts, or where the objective counts more
     than losses.
     """
-    ensemble, objective = evidence.ensemble, setting.problem.objective
+    experts, objective = evidence.experts, setting.problem.objective
+    ensemble = None if experts is None else experts.ensemble
     if ensemble is None or not set(objective.sets) <= set(ensemble.sets):
         return []
     merged = _merged(setting, folders)

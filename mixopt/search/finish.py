@@ -45,7 +45,7 @@ def decide(evidence: Evidence, setting: Setting, *, proof_seeds: int) -> tuple[P
 
 def _without_ensemble(evidence: Evidence, setting: Setting) -> str | None:
     """Return why there is no ensemble of experts although the file asks for one."""
-    if setting.config.experts is None or evidence.ensemble is not None:
+    if setting.config.experts is None or evidence.experts is not None:
         return None
     trained = [only_domain(o.mixture) for o in evidence.history.observations if max(o.mixture.values()) == 1.0]
     missing = [name for name in setting.names if name not in trained]

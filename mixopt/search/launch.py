@@ -1,35 +1,30 @@
 """From a search's file to a driver: its text prepared, its workers started, its row in the store opened."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mixopt.command_workers import CommandTrainer, command_text
 from mixopt.config import SearchConfig
 from mixopt.errors import BrainError, MixoptError, SearchError, SearchStopped, WorkerError
-from mixopt.evidence import MixtureLosses
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.ray_room import Demand
 from mixopt.ray_workers import RayWorkers
 from mixopt.search.brain import START_S, Brain
 from mixopt.search.driver import Driver
+from mixopt.search.experts import experts_of
 from mixopt.search.lease import HeldLease
-from mixopt.search.ledger import expert_of, gold_folders
 from mixopt.search.packing import paces, told
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import FILE_CHANGED, changed_of_fixed, differences, signed
-from mixopt.search.setting import Setting, only_domain
+from mixopt.search.setting import Setting
 from mixopt.simulated_workers import SimulatedWorkers, simulated_text
 from mixopt.text import Folders, Say, Text, prepare_corpus
 from mixopt.workers import LocalWorkers, Trainer, Workers, run_job
 from proxies.corpus import Corpus, open_corpus
-from proxies.experts import Ensemble, GoldTokens
 from proxies.mixing import short_samples
-from store import LeaseLost, Search, Store, Trial
+from store import LeaseLost, Search, Store
 
 
 def prepare_text(config: SearchConfig, folders: Folders, *, report: Say) -> Text:
@@ -169,7 +164,7 @@ def driving(
                 lease=lease,
                 workers=workers,
                 strategy=STRATEGIES[config.strategy.name](setting.problem),
-                ensemble_of=ensemble_of(setting, store),
+                experts_of=experts_of(setting, store),
                 brain=thinking,
                 paces=found,
                 elapsed_before_s=elapsed_s,
@@ -196,36 +191,3 @@ def driving(
             raise
         finally:
             thinking.close()
-
-
-def ensemble_of(setting: Setting, store: Store) -> Callable[[Sequence[Trial]], MixtureLosses | None]:
-    """Return the function from trials to the experts' ensemble, None while experts are missing."""
-
-    def ensemble(trials: Sequence[Trial]) -> MixtureLosses | None:
-        if setting.config.experts is None:
-            return None
-        folders = gold_folders(store, trials, setting)
-        if folders is None:
-            return None
-        if setting.config.command is None:
-            return Ensemble.load(folders, setting.text.scored_bytes["search"])
-        return commands_ensemble(folders, trials, setting.config.sets)
-
-    return ensemble
-
-
-def commands_ensemble(folders: Mapping[str, Path], trials: Sequence[Trial], sets: Sequence[str]) -> Ensemble | None:
-    """Return the ensemble of experts that a command trained, in the units of its losses; None where a set lacks files.
-
-    What a nat of a token adds to a set's loss follows from the experts' own losses.
-    """
-    losses = {only_domain(t.weights): t.losses for t in trials if expert_of(t) is not None}
-    gold = {}
-    for name in sets:
-        files = [folder / f"{name}.npy" for folder in folders.values()]
-        if not all(file.is_file() for file in files):
-            return None
-        logs = [np.load(file, allow_pickle=False) for file in files]
-        shares = [losses[d][name] / -float(each.sum(dtype=np.float64)) for d, each in zip(folders, logs, strict=True)]
-        gold[name] = GoldTokens.from_logs(logs, scored_bytes=1.0 / (math.log(2.0) * float(np.mean(shares))))
-    return Ensemble(domains=tuple(folders), gold=gold)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixopt.evidence import IMPORTED, Evidence, Failure, History, MixtureLosses, Observation, Pending, Proposal
+from mixopt.evidence import IMPORTED, Evidence, Experts, Failure, History, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
 from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
@@ -106,9 +106,9 @@ def expert_of(trial: Trial) -> str | None:
     return next((name for name, weight in trial.weights.items() if weight == 1.0), None)
 
 
-def read_evidence(trials: Sequence[Trial], setting: Setting, ensemble: MixtureLosses | None) -> Evidence:
+def read_evidence(trials: Sequence[Trial], setting: Setting, experts: Experts | None) -> Evidence:
     """Return what a strategy may look at."""
-    return Evidence(history=read_history(trials, setting), ensemble=ensemble)
+    return Evidence(history=read_history(trials, setting), experts=experts)
 
 
 def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from proxies.coreset import coreset
+from proxies.coreset import coreset, coreset_within
 from proxies.errors import ProxyError
 from proxies.experts import Ensemble, Float64Array, GoldTokens
 
@@ -72,3 +72,11 @@ def test_the_same_seed_takes_the_same_tokens(ensemble: Ensemble) -> None:
 def test_fewer_tokens_than_sets_are_refused(ensemble: Ensemble) -> None:
     with pytest.raises(ProxyError, match="1 tokens for 2 sets"):
         coreset(ensemble, tokens=1, seed=0)
+
+
+def test_it_takes_as_many_tokens_as_the_error_asks_for(ensemble: Ensemble) -> None:
+    fewest = coreset(ensemble, tokens=16_384, seed=0)
+    found = coreset_within(ensemble, error=2.0 * fewest.error, seed=0)
+    assert found is not None
+    assert np.array_equal(found.losses(draws(3)), fewest.losses(draws(3)))
+    assert coreset_within(ensemble, error=0.5 * fewest.error, seed=0) is None  # 32,768 of 66,000 tokens gain little

@@ -36,10 +36,10 @@ class ExpertsStrategy:
         if len(opening) == n:
             return opening
         space, top = self.problem.space, self.problem.ladder.top.name
-        if evidence.ensemble is None:
+        if evidence.experts is None:
             mixture, reason = reference(self.problem), "natural: there are no data experts yet"
         else:
-            mixture = space.project(optimum(evidence.ensemble, self.problem).weights)
+            mixture = space.project(optimum(evidence.experts.ensemble, self.problem).weights)
             reason = "the optimum of the experts' ensemble"
         return replicates(evidence, mixture, top, reason, taken=opening, n=n)
 
@@ -71,7 +71,7 @@ def optimum(ensemble: MixtureLosses, problem: Problem) -> Minimum:
 def mde_surrogate(evidence: Evidence, problem: Problem) -> RungwisePredictor:
     """Return the ensemble's losses, corrected at every rung with trials; SearchError without experts."""
     encoding = Encoding.of(evidence, problem)
-    if encoding.ensemble is None:
+    if encoding.experts is None:
         raise SearchError(UNTRIED)
 
     def losses(weights: Array) -> Array:

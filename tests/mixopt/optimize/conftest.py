@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from mixopt.evidence import Evidence, Failure, History, Observation, Proposal, Strategy
+from mixopt.evidence import Evidence, Experts, Failure, History, Observation, Proposal, Strategy
 from mixopt.fidelity import Fidelity, Ladder
 from mixopt.mixture import Domain, Mixture
 from mixopt.objective import Objective
@@ -40,7 +40,7 @@ class Bench:
         cheap = self.problem.ladder.cheapest
         found = [self.observe(i, self.corner(name), cheap.name) for i, name in enumerate(self.law.domains)]
         ensemble = self.law.ensemble(parameters=cheap.parameters, tokens=cheap.tokens)
-        return Evidence(history=History(observations=tuple(found)), ensemble=ensemble)
+        return Evidence(history=History(observations=tuple(found)), experts=Experts(ensemble=ensemble))
 
     def evidence(self, cheap: int, top: int, *, seed: int = 0) -> Evidence:
         """Return experts, `cheap` and `top` mixtures of the space, and natural at four seeds."""
@@ -49,7 +49,7 @@ class Bench:
         tried += [(self.problem.natural, "small", k) for k in range(4)]
         tried += [(m, "large", 0) for m in self.problem.space.sample(top, rng)]
         rows = [self.observe(100 + i, m, fidelity, k) for i, (m, fidelity, k) in enumerate(tried)]
-        return Evidence(history=History(observations=(*start.history.observations, *rows)), ensemble=start.ensemble)
+        return Evidence(history=History(observations=(*start.history.observations, *rows)), experts=start.experts)
 
     def run(self, strategy: Strategy, start: Evidence, *, budget: float) -> Evidence:
         """Return the evidence after trials of `strategy` for `budget`, seen before the next three are proposed."""
@@ -69,7 +69,7 @@ class Bench:
         else:
             row = self.observe(trial, proposal.mixture, proposal.fidelity, proposal.seed)
             history = History(observations=(*history.observations, row), failures=history.failures)
-        return Evidence(history=history, ensemble=evidence.ensemble)
+        return Evidence(history=history, experts=evidence.experts)
 
     def true(self, rows: np.ndarray) -> np.ndarray:
         """Return the noiseless objective at the top rung."""

@@ -212,14 +212,14 @@ def test_probabilities_of_keeping_to_a_guard_are_kept_as_often_as_they_say(bench
 
 
 def test_experts_tell_of_an_error_by_the_loss_of_its_right_answers(bench_of_three: Bench) -> None:
-    ensemble = bench_of_three.experts().ensemble
-    assert ensemble is not None
+    known = bench_of_three.experts().experts
+    assert known is not None
     by_loss, by_error = (
         replace(bench_of_three.problem, sets=("d0", "error/d0"), objective=Objective({name: 1.0}))
         for name in ("d0", "error/d0")
     )
-    assert optimum(ensemble, by_error).weights == pytest.approx(optimum(ensemble, by_loss).weights)
-    encoding = Encoding.of(Evidence(ensemble=ensemble), by_error)
+    assert optimum(known.ensemble, by_error).weights == pytest.approx(optimum(known.ensemble, by_loss).weights)
+    encoding = Encoding.of(Evidence(experts=known), by_error)
     experts = encoding.inputs(np.full((1, 3), 1 / 3)).experts
     assert experts is not None
     assert experts[0, encoding.sets.index("d0")] == experts[0, encoding.sets.index("error/d0")]

@@ -150,7 +150,7 @@ def test_predictions_are_made_before_and_hold_after(bench: Bench) -> None:
     evidence = world.evidence(cheap=16, top=5)
     opened = [world.observe(500 + i, p.mixture, p.fidelity, p.seed) for i, p in enumerate(opening(world.problem))]
     evidence = Evidence(
-        history=History(observations=(*evidence.history.observations, *opened)), ensemble=evidence.ensemble
+        history=History(observations=(*evidence.history.observations, *opened)), experts=evidence.experts
     )
     for proposal in STRATEGIES["bayesian"](world.problem).propose(evidence, n=4, seed=0):
         seen = world.observe(0, proposal.mixture, proposal.fidelity, proposal.seed)

@@ -110,8 +110,8 @@ def test_covariances_are_positive_and_small_where_measured(bench: Bench) -> None
 def test_a_few_observations_are_enough_for_a_finite_model(bench: Bench, count: int) -> None:
     world = bench()
     found = world.evidence(cheap=5, top=0).history.observations[-count - 4 : -4]
-    for ensemble in (None, world.experts().ensemble):
-        model = surrogate.fit(Evidence(history=History(observations=found), ensemble=ensemble), world.problem)
+    for experts in (None, world.experts().experts):
+        model = surrogate.fit(Evidence(history=History(observations=found), experts=experts), world.problem)
         assert model is not None
         assert model.fallbacks
         inputs = model.encoding.inputs(np.eye(7))

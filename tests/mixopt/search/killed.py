@@ -16,7 +16,8 @@ from mixopt.config import SearchConfig
 from mixopt.evidence import Proposal
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.driver import Driver
-from mixopt.search.launch import driving, ensemble_of, prepare_text, start_workers
+from mixopt.search.experts import experts_of
+from mixopt.search.launch import driving, prepare_text, start_workers
 from mixopt.search.lease import HeldLease
 from mixopt.search.setting import Setting
 from mixopt.text import Folders
@@ -87,7 +88,7 @@ def opened(config: SearchConfig, store: Store, folders: Folders) -> Callable[[],
         lease=HeldLease(store, search.id),
         workers=LocalWorkers(),
         strategy=STRATEGIES[config.strategy.name](setting.problem),
-        ensemble_of=ensemble_of(setting, store),
+        experts_of=experts_of(setting, store),
     )
 
 

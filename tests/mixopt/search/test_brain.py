@@ -8,7 +8,7 @@ import pytest
 
 from mixopt.config import SearchConfig, load
 from mixopt.errors import BrainError
-from mixopt.evidence import Evidence, History, Observation, Proposal, Purse
+from mixopt.evidence import Evidence, Experts, History, Observation, Proposal, Purse
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.brain import Brain, Fault, Question
 from mixopt.search.launch import driving, prepare_text
@@ -69,7 +69,7 @@ def seen_so_far(setting: Setting, count: int) -> Evidence:
     ]
     ensemble = law.ensemble(parameters=parameters, tokens=rung.tokens)
     purse = Purse(total_flops=3e14, left_flops=2e14)
-    return Evidence(history=History(observations=tuple(observations)), ensemble=ensemble, purse=purse)
+    return Evidence(history=History(observations=tuple(observations)), experts=Experts(ensemble=ensemble), purse=purse)
 
 
 def test_what_is_thought_apart_is_what_would_be_thought_here_bit_for_bit() -> None:

@@ -17,7 +17,7 @@ Bench = Callable[..., Any]
 
 def test_without_limits_it_is_the_optimum_of_newtons_method(bench: Bench) -> None:
     world = bench(d=5)
-    ensemble = world.experts().ensemble
+    ensemble = world.experts().experts.ensemble
     weights, _ = ensemble.optimum(world.problem.objective.weights)
     found = optimum(ensemble, world.problem)
     exact = world.problem.objective.of_array(ensemble.losses(weights[None]), ensemble.sets)[0]
@@ -26,7 +26,7 @@ def test_without_limits_it_is_the_optimum_of_newtons_method(bench: Bench) -> Non
 
 def test_within_limits_no_random_mixture_is_better(bench: Bench) -> None:
     world = bench(d=5, constraints=["d1 + d2 <= 0.4", "d0 >= 0.2"], pinned={"d3": 0.1})
-    ensemble = world.experts().ensemble
+    ensemble = world.experts().experts.ensemble
     found = optimum(ensemble, world.problem)
     rows = np.array([m.array(world.law.domains) for m in world.problem.space.sample(2_000, np.random.default_rng(0))])
     values = world.problem.objective.of_array(ensemble.losses(rows), ensemble.sets)
