@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from mixopt.evidence import Evidence
-from mixopt.optimize import surrogate
 from mixopt.optimize.encoding import SAME_WEIGHT, Array
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.held_out import held_out
 from mixopt.optimize.surrogate import RungFit, Surrogate
 from mixopt.problem import Problem
@@ -57,7 +57,7 @@ class Heard:
 
 def listen(evidence: Evidence, problem: Problem) -> Heard | None:
     """Return the model of all rungs that do not mislead, None where nothing was measured."""
-    model = surrogate.fit(evidence, problem)
+    model = fit(evidence, problem)
     if model is None:
         return None
     found = agreements(model, problem)
@@ -68,7 +68,7 @@ def listen(evidence: Evidence, problem: Problem) -> Heard | None:
     if not heard.misleading:
         return heard
     kept = tuple(o for o in evidence.history.observations if o.fidelity not in heard.misleading)
-    alone = surrogate.fit(replace(evidence, history=replace(evidence.history, observations=kept)), problem)
+    alone = fit(replace(evidence, history=replace(evidence.history, observations=kept)), problem)
     assert alone is not None  # a rung is judged by what was measured at the top
     return replace(heard, model=alone)
 

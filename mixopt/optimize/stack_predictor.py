@@ -9,10 +9,10 @@ import numpy as np
 
 from mixopt.errors import SearchError
 from mixopt.evidence import Evidence
-from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.encoding import Array
 from mixopt.optimize.extrapolation import Place, Trend, sets_at
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.predictions import Predictions, Predictor
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
@@ -54,7 +54,7 @@ class StackPredictor:
 
 def stack(evidence: Evidence, problem: Problem) -> Predictor:
     """Return the product's surrogate, fitted; SearchError if nothing was measured."""
-    model = surrogate.fit(evidence, problem)
+    model = fit(evidence, problem)
     if model is None:
         raise SearchError("no trial has losses of every set that the objective counts; nothing can be fitted")
     return StackPredictor(model=model, problem=problem)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.encoding import Array, Indices
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.stages import Offer, first_stage
 from mixopt.optimize.surrogate import Surrogate
 from mixopt.replay.pool import Position, Wish
@@ -27,7 +27,7 @@ class BayesianPlayer:
             return Wish(places=opening(position, rng))
         if not len(position.affordable()):
             return Wish()
-        model = surrogate.fit(position.evidence, position.pool.problem)
+        model = fit(position.evidence, position.pool.problem)
         if model is None:  # nothing that was paid has the losses that count
             return Wish(places=[int(rng.choice(position.affordable()))])
         places, offer = offered(position, model, rng)
@@ -41,7 +41,7 @@ class BayesianPlayer:
     def ship(self, position: Position) -> Array:
         """Return the posterior mean of the rows of the top rung."""
         pool = position.pool
-        model = surrogate.fit(position.evidence, pool.problem)
+        model = fit(position.evidence, pool.problem)
         if model is None:
             return np.zeros(len(pool.tops))
         return Belief.of(model, pool.problem, model.encoding.inputs(pool.weights[pool.tops])).top_mean

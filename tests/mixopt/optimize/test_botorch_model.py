@@ -10,8 +10,8 @@ from botorch.acquisition import LogExpectedImprovement, qLogNoisyExpectedImprove
 from botorch.sampling import SobolQMCNormalSampler
 from scipy.special import ndtr
 
-from mixopt.optimize import surrogate
 from mixopt.optimize.botorch_model import SurrogateModel
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.surrogate import Surrogate
 
 Bench = Callable[..., Any]
@@ -20,7 +20,7 @@ Bench = Callable[..., Any]
 @pytest.fixture(scope="module")
 def model(bench: Bench) -> Surrogate:
     world = bench()
-    found = surrogate.fit(world.evidence(cheap=20, top=6), world.problem)
+    found = fit(world.evidence(cheap=20, top=6), world.problem)
     assert found is not None
     return found
 

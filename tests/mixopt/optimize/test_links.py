@@ -12,10 +12,10 @@ from scipy.stats import norm
 from mixopt.evidence import Evidence, History, Observation
 from mixopt.mixture import Mixture
 from mixopt.objective import Guard, Objective
-from mixopt.optimize import surrogate
 from mixopt.optimize.baselines.mde import optimum
 from mixopt.optimize.composition import all_below, expected, joint_errors
 from mixopt.optimize.encoding import Encoding
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.guarding import standing
 from mixopt.optimize.links import Links
 from mixopt.optimize.recommend import recommend
@@ -118,7 +118,7 @@ def asking(bench: Bench) -> Problem:
 
 def test_an_accuracy_is_modelled_closer_than_its_items_show_it(bench_of_three: Bench) -> None:
     evidence, problem = asked(bench_of_three, 40, items=200), asking(bench_of_three)
-    model = surrogate.fit(evidence, problem)
+    model = fit(evidence, problem)
     assert model is not None
     rows = np.array([m.array(problem.space.names) for m in problem.space.sample(60, np.random.default_rng(5))])
     small = problem.ladder.cheapest
@@ -142,7 +142,7 @@ def test_rows_that_lack_a_set_are_used_for_the_sets_that_they_have(bench_of_thre
     truth = law.exact(rows, parameters=small.parameters, tokens=small.tokens)[:, law.sets.index("target")]
 
     def missed(observations: list[Observation]) -> float:
-        model = surrogate.fit(Evidence(history=History(observations=tuple(observations))), problem)
+        model = fit(Evidence(history=History(observations=tuple(observations))), problem)
         assert model is not None
         found = model.sets(model.encoding.inputs(rows))[0][:, model.encoding.sets.index("target")]
         return float(np.sqrt(np.mean((found - truth) ** 2)))
@@ -193,7 +193,7 @@ def test_probabilities_of_keeping_to_a_guard_are_kept_as_often_as_they_say(bench
     for seed in range(4):
         made = bench(d=3, noise=0.01, seed=seed)
         problem = replace(made.problem, objective=Objective({"d0": 1.0}, guard=guard))
-        model = surrogate.fit(Evidence(history=made.evidence(40, 12, seed=seed).history), problem)
+        model = fit(Evidence(history=made.evidence(40, 12, seed=seed).history), problem)
         assert model is not None
         names, law, top = problem.space.names, made.law, problem.ladder.top
         natural = problem.natural.array(names)

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from mixopt.evidence import Evidence, History
 from mixopt.mixture import Mixture
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.recommend import describe, predict, recommend, spearman, without_traces
-from mixopt.optimize.surrogate import fit
 
 Bench = Callable[..., Any]
 

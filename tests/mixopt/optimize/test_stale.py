@@ -6,7 +6,7 @@ from mixopt.evidence import Evidence, History, Observation
 from mixopt.fidelity import Fidelity, Ladder
 from mixopt.mixture import Domain, Mixture
 from mixopt.objective import Objective
-from mixopt.optimize import surrogate
+from mixopt.optimize.fitting import fit
 from mixopt.problem import Problem
 from mixopt.space import SearchSpace
 
@@ -43,7 +43,7 @@ def error(stale: float) -> float:
         )
         for number, mixture in enumerate(mixtures)
     ]
-    model = surrogate.fit(Evidence(history=History(observations=tuple(observations))), PROBLEM)
+    model = fit(Evidence(history=History(observations=tuple(observations))), PROBLEM)
     assert model is not None
     others = PROBLEM.space.sample(60, np.random.default_rng(1))
     means = model.means(model.encoding.inputs(model.encoding.weights(others)))[-1]

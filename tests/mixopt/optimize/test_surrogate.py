@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 
 from mixopt.evidence import Evidence, History
 from mixopt.objective import Objective
-from mixopt.optimize import surrogate
 from mixopt.optimize.encoding import Encoding, groups
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.members import MEMBERS, matern
 from mixopt.optimize.stack import best_of, folds, leant, score, stack_weights
 
@@ -22,7 +22,7 @@ Bench = Callable[..., Any]
 @pytest.mark.parametrize("seed", [0, 1])
 def test_leave_out_errors_are_far_below_the_mean_predictors(bench: Bench, seed: int) -> None:
     world = bench(seed=seed)
-    model = surrogate.fit(world.evidence(cheap=20, top=6), world.problem)
+    model = fit(world.evidence(cheap=20, top=6), world.problem)
     assert model is not None
     for rung, part in zip(model.rungs, (0.25, 0.5), strict=True):
         values = world.problem.objective.of_array(rung.table.losses, model.encoding.sets)
@@ -32,7 +32,7 @@ def test_leave_out_errors_are_far_below_the_mean_predictors(bench: Bench, seed: 
 @pytest.mark.parametrize(("cheap", "top", "least"), [(12, 0, 0.9), (12, 3, 0.9), (24, 8, 0.93)])
 def test_the_top_rung_is_ranked_from_few_trials(bench: Bench, cheap: int, top: int, least: float) -> None:
     world = bench()
-    model = surrogate.fit(world.evidence(cheap=cheap, top=top), world.problem)
+    model = fit(world.evidence(cheap=cheap, top=top), world.problem)
     assert model is not None
     rows = np.random.default_rng(9).dirichlet(np.ones(7), 300)
     assert spearmanr(model.means(model.encoding.inputs(rows))[-1], world.true(rows))[0] > least
@@ -42,7 +42,7 @@ def test_standard_deviations_are_of_the_size_of_the_errors(bench: Bench) -> None
     ratios = []
     for seed in range(6):
         world = bench(seed=seed)
-        model = surrogate.fit(world.evidence(cheap=20, top=6, seed=seed), world.problem)
+        model = fit(world.evidence(cheap=20, top=6, seed=seed), world.problem)
         assert model is not None
         inputs = model.encoding.inputs(np.random.default_rng(9).dirichlet(np.ones(7), 200))
         errors = model.means(inputs)[-1] - world.true(inputs.weights)
@@ -54,12 +54,12 @@ def test_a_fit_that_starts_from_the_last_one_is_the_same_fit(bench: Bench) -> No
     world = bench()
     evidence = world.evidence(cheap=24, top=8)
     rows = evidence.history.observations
-    before = surrogate.fit(Evidence(history=History(observations=rows[:-4])), world.problem)
-    cold = surrogate.fit(evidence, world.problem)
+    before = fit(Evidence(history=History(observations=rows[:-4])), world.problem)
+    cold = fit(evidence, world.problem)
     assert before is not None
     assert cold is not None
     started = replace(evidence, last_fit=before.parameters)
-    warm, again = (surrogate.fit(started, world.problem) for _ in range(2))
+    warm, again = (fit(started, world.problem) for _ in range(2))
     assert warm is not None
     assert again is not None
     inputs = cold.encoding.inputs(np.random.default_rng(9).dirichlet(np.ones(7), 200))
@@ -72,12 +72,12 @@ def test_a_last_fit_of_other_sets_is_no_start(bench: Bench) -> None:
     world, other = bench(), bench(d=5)
     evidence = world.evidence(cheap=12, top=0)
     cold, strange = (
-        surrogate.fit(evidence, world.problem),
-        surrogate.fit(other.evidence(cheap=12, top=0), other.problem),
+        fit(evidence, world.problem),
+        fit(other.evidence(cheap=12, top=0), other.problem),
     )
     assert cold is not None
     assert strange is not None
-    warm = surrogate.fit(replace(evidence, last_fit=strange.parameters), world.problem)
+    warm = fit(replace(evidence, last_fit=strange.parameters), world.problem)
     assert warm is not None
     inputs = cold.encoding.inputs(np.eye(7))
     assert (warm.means(inputs) == cold.means(inputs)).all()
@@ -87,7 +87,7 @@ def test_noise_is_found_from_replicates(bench: Bench) -> None:
     world = bench(noise=0.03)
     rows = [world.observe(i, world.problem.natural, "small", i) for i in range(40)]
     others = world.evidence(cheap=12, top=0).history.observations
-    model = surrogate.fit(Evidence(history=History(observations=(*others, *rows))), world.problem)
+    model = fit(Evidence(history=History(observations=(*others, *rows))), world.problem)
     assert model is not None
     expected = 0.03 * np.sqrt(0.5**2 + 2 * 0.25**2)
     assert model.rungs[0].noise_sd == pytest.approx(expected, rel=0.3)
@@ -95,7 +95,7 @@ def test_noise_is_found_from_replicates(bench: Bench) -> None:
 
 def test_covariances_are_positive_and_small_where_measured(bench: Bench) -> None:
     world = bench()
-    model = surrogate.fit(world.evidence(cheap=12, top=4), world.problem)
+    model = fit(world.evidence(cheap=12, top=4), world.problem)
     assert model is not None
     measured = model.rungs[-1].table.inputs.weights
     rows = np.vstack([measured, np.random.default_rng(0).dirichlet(np.ones(7), 20)])
@@ -111,7 +111,7 @@ def test_a_few_observations_are_enough_for_a_finite_model(bench: Bench, count: i
     world = bench()
     found = world.evidence(cheap=5, top=0).history.observations[-count - 4 : -4]
     for experts in (None, world.experts().experts):
-        model = surrogate.fit(Evidence(history=History(observations=found), experts=experts), world.problem)
+        model = fit(Evidence(history=History(observations=found), experts=experts), world.problem)
         assert model is not None
         assert model.fallbacks
         inputs = model.encoding.inputs(np.eye(7))
@@ -123,18 +123,18 @@ def test_the_same_rows_again_and_constant_losses_do_no_harm(bench: Bench) -> Non
     world = bench()
     rows = world.evidence(cheap=8, top=2).history.observations
     flat = tuple(replace(row, losses=dict.fromkeys(row.losses, 2.0)) for row in rows)
-    model = surrogate.fit(Evidence(history=History(observations=flat + flat)), world.problem)
+    model = fit(Evidence(history=History(observations=flat + flat)), world.problem)
     assert model is not None
     assert model.means(model.encoding.inputs(np.eye(7))) == pytest.approx(np.full((2, 7), 2.0), abs=1e-3)
 
 
 def test_nothing_observed_is_no_model(bench: Bench) -> None:
-    assert surrogate.fit(Evidence(), bench().problem) is None
+    assert fit(Evidence(), bench().problem) is None
 
 
 def test_the_worst_set_is_an_objective_too(bench: Bench) -> None:
     world = bench(objective=Objective.worst(["target", "d0", "d1"]))
-    model = surrogate.fit(world.evidence(cheap=20, top=6), world.problem)
+    model = fit(world.evidence(cheap=20, top=6), world.problem)
     assert model is not None
     rows = np.random.default_rng(9).dirichlet(np.ones(7), 300)
     assert spearmanr(model.means(model.encoding.inputs(rows))[-1], world.true(rows))[0] > 0.85
@@ -152,8 +152,8 @@ def test_a_set_that_one_row_lacks_is_modelled_from_the_others(bench: Bench) -> N
     world = bench()
     rows = world.evidence(cheap=24, top=2).history.observations
     cut = replace(rows[0], losses={k: v for k, v in rows[0].losses.items() if k != "d6"})
-    model = surrogate.fit(Evidence(history=History(observations=(cut, *rows[1:]))), world.problem)
-    whole = surrogate.fit(Evidence(history=History(observations=rows)), world.problem)
+    model = fit(Evidence(history=History(observations=(cut, *rows[1:]))), world.problem)
+    whole = fit(Evidence(history=History(observations=rows)), world.problem)
     assert model is not None
     assert whole is not None
     assert model.encoding.sets == world.problem.sets
@@ -222,7 +222,7 @@ def test_every_member_needs_fewer_mixtures_than_the_opening_gives() -> None:
 def test_noise_that_is_known_is_taken_as_it_is(bench: Bench) -> None:
     small, large = bench(d=3).problem.ladder
     world = bench(d=3, rungs=(replace(small, noise_sd=0.07), large))
-    model = surrogate.fit(world.evidence(cheap=8, top=4), world.problem)
+    model = fit(world.evidence(cheap=8, top=4), world.problem)
     assert model is not None
     assert model.rungs[0].noise_sd == 0.07
     assert model.rungs[1].noise_sd != 0.07

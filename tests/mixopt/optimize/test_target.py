@@ -9,9 +9,9 @@ import pytest
 
 from mixopt.evidence import Evidence
 from mixopt.fidelity import Ladder, Target
-from mixopt.optimize import surrogate
 from mixopt.optimize.acquisition import Belief
 from mixopt.optimize.extrapolation import Place, doubts
+from mixopt.optimize.fitting import fit
 from mixopt.optimize.recommend import choose, recommend
 from mixopt.problem import Problem
 
@@ -29,7 +29,7 @@ def aimed(problem: Problem, scale: float) -> Problem:
 
 def test_a_target_of_the_top_rungs_size_is_the_top_rung(bench: Bench) -> None:
     world = bench(d=3)
-    model = surrogate.fit(world.evidence(cheap=12, top=5), world.problem)
+    model = fit(world.evidence(cheap=12, top=5), world.problem)
     assert model is not None
     belief = Belief.at_target(model, aimed(world.problem, 1.0), model.encoding.inputs(ROWS))
     assert belief.mean[2] == pytest.approx(belief.mean[1])
@@ -41,7 +41,7 @@ def test_a_target_of_the_top_rungs_size_is_the_top_rung(bench: Bench) -> None:
 
 def test_the_doubt_grows_with_the_way_and_is_less_of_differences_than_of_levels(bench: Bench) -> None:
     world = bench(d=3)
-    model = surrogate.fit(world.evidence(cheap=12, top=5), world.problem)
+    model = fit(world.evidence(cheap=12, top=5), world.problem)
     assert model is not None
     beliefs = [
         Belief.at_target(model, aimed(world.problem, k), model.encoding.inputs(ROWS)) for k in (1.0, 4.0, 100.0, 1e4)
@@ -59,7 +59,7 @@ def test_the_loss_of_a_hidden_target_lies_in_the_interval_and_mixtures_keep_thei
     inside = []
     for seed in range(3):
         world = bench(d=3, seed=seed)
-        model = surrogate.fit(world.evidence(cheap=12, top=6, seed=seed), world.problem)
+        model = fit(world.evidence(cheap=12, top=6, seed=seed), world.problem)
         assert model is not None
         target = aimed(world.problem, 4.0)
         belief = Belief.at_target(model, target, model.encoding.inputs(ROWS))
@@ -74,7 +74,7 @@ def test_the_loss_of_a_hidden_target_lies_in_the_interval_and_mixtures_keep_thei
 def test_one_rung_alone_tells_little_of_the_target(bench: Bench) -> None:
     world = bench(d=3)
     evidence = world.evidence(cheap=12, top=5)
-    both, cheap = (surrogate.fit(e, world.problem) for e in (evidence, world.evidence(cheap=12, top=0)))
+    both, cheap = (fit(e, world.problem) for e in (evidence, world.evidence(cheap=12, top=0)))
     assert both is not None
     assert cheap is not None
     sds = [
@@ -104,7 +104,7 @@ def test_a_target_that_repeats_more_than_the_trials_thinks_less_of_what_repeats(
     gaps = []
     for tokens in (2_000_000, 4_000_000, 16_000_000):
         problem = repeated(bench, tokens)[1]
-        model = surrogate.fit(evidence, problem)
+        model = fit(evidence, problem)
         assert model is not None
         mean = Belief.at_target(model, problem, model.encoding.inputs(rows)).top_mean
         gaps.append(float(mean[1] / mean[0]))
@@ -114,7 +114,7 @@ def test_a_target_that_repeats_more_than_the_trials_thinks_less_of_what_repeats(
 def test_epochs_that_no_trial_had_are_doubted_and_told(bench: Bench) -> None:
     world, near = repeated(bench, 2_000_000)
     far = repeated(bench, 400_000_000)[1]
-    model = surrogate.fit(world.evidence(cheap=12, top=5), near)
+    model = fit(world.evidence(cheap=12, top=5), near)
     assert model is not None
     assert doubts(model, near) == ()
     assert "d2 (" in " ".join(doubts(model, far))
@@ -129,7 +129,7 @@ def test_epochs_that_no_trial_had_are_doubted_and_told(bench: Bench) -> None:
 
 def test_one_rung_says_that_it_guesses(bench: Bench) -> None:
     world = bench(d=3)
-    model = surrogate.fit(world.evidence(cheap=12, top=0), world.problem)
+    model = fit(world.evidence(cheap=12, top=0), world.problem)
     assert model is not None
     assert "guessed" in doubts(model, aimed(world.problem, 4.0))[0]
 
@@ -138,7 +138,7 @@ def test_a_pick_for_a_far_target_is_as_good_there_as_one_for_the_top_rung(bench:
     lost = []
     for seed in range(3):
         world = bench(d=3, seed=seed)
-        model = surrogate.fit(world.evidence(cheap=16, top=6, seed=seed), world.problem)
+        model = fit(world.evidence(cheap=16, top=6, seed=seed), world.problem)
         assert model is not None
         far = aimed(world.problem, 1_000.0)
         picks = np.array([choose(model, Evidence(), p, ROWS[:1], rounds=8) for p in (world.problem, far)])
@@ -159,7 +159,7 @@ def test_domains_that_the_target_repeats_get_less_of_the_recommendation(bench: B
 
 def test_mixtures_are_compared_at_one_rung_where_only_that_was_measured(bench: Bench) -> None:
     world = bench(d=3)
-    model = surrogate.fit(world.evidence(cheap=12, top=0), world.problem)
+    model = fit(world.evidence(cheap=12, top=0), world.problem)
     assert model is not None
     far = aimed(world.problem, 1_000.0)
     assert Place.to_compare(model, far).ahead == 0.0
@@ -169,7 +169,7 @@ def test_mixtures_are_compared_at_one_rung_where_only_that_was_measured(bench: B
 
 def test_what_all_mixtures_have_alike_does_not_make_a_pick_bolder(bench: Bench) -> None:
     world = bench(d=3)
-    model = surrogate.fit(world.evidence(cheap=12, top=5), world.problem)
+    model = fit(world.evidence(cheap=12, top=5), world.problem)
     assert model is not None
     inputs = model.encoding.inputs(ROWS)
     there = Belief.to_compare(model, aimed(world.problem, 100.0), inputs)
