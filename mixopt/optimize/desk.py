@@ -34,6 +34,7 @@ CHECKS = 0.4  # of the money at most goes to the first mixtures at the top rung
 ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
 TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
 WEIGHED = 64  # candidates of the least means, by which what is left is split over the rungs
+LEAST_GAIN = 1e-6  # bits per byte or nats: less is rounding, and would choose a trial by chance
 SLACK = 1e-9  # of a cost: float error
 LAST_PART = 0.1  # of the money, or a trial's, goes to the incumbent's neighbours; a fifth cost regret on simulated laws
 NEIGHBOUR = 0.1  # total variation from the incumbent, at most, of what is compared in the last part
@@ -103,9 +104,10 @@ class Desk:
         if last:
             usable = usable * self._neighbours()
         values = np.array([gain(self.belief, rung) * usable / c for rung, c in zip(rungs, cost, strict=True)])
-        if values.max() <= 0.0:  # nothing is left to learn by the model's own lights: make sure of the incumbent
-            return self._take(INCUMBENT, top, "the model's best mixture once more: no trial promises a gain")
         place, mixture = np.unravel_index(int(values.argmax()), values.shape)
+        if values[place, mixture] * cost[place] < LEAST_GAIN:  # the model is sure: then see whether it is right
+            best = self._best_unseen(usable)
+            return self._take(best, top, "the model's best mixture that the top rung has not shown: no gain expected")
         expected = f"expected gain {values[place, mixture] * cost[place]:.2g} {UNITS[self.problem.acquisition]}"
         return self._take(int(mixture), rungs[place], f"near the best, {expected}" if last else expected)
 
@@ -165,6 +167,16 @@ class Desk:
         """Whether the top rung has few mixtures yet, and none like the incumbent."""
         tops = {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
         return len(tops) < FEW_TOPS and all(m.distance(self.mixtures[INCUMBENT]) > ALIKE for m in tops)
+
+    def _best_unseen(self, usable: Array) -> int:
+        """Return the incumbent; where the top rung has shown the like of it, the best candidate that is like none."""
+        tops = [mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name]
+        unseen = usable > 0.0
+        for mixture in tops:
+            unseen &= 0.5 * np.abs(self.rows - mixture.array(self.problem.space.names)).sum(1) > ALIKE
+        if unseen[INCUMBENT] or not unseen.any():
+            return INCUMBENT
+        return int(np.where(unseen, self.belief.top_mean, np.inf).argmin())
 
     def _affords_checks(self) -> bool:
         """Whether the first mixtures at the top rung, by which the cheap ones are judged, cost little of the money."""
