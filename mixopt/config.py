@@ -42,6 +42,7 @@ from mixopt.sections import (
 from mixopt.space import LinearConstraint, SearchSpace
 from proxies.corpus_config import CorpusConfig
 from proxies.errors import ProxyError, SourceError
+from proxies.starts import check_merging
 
 RESERVED_SET = "objective"  # the key of the objective among predictions, beside the sets
 HOUR_S = 3_600.0
@@ -371,6 +372,8 @@ class SearchConfig(Section):
                     )
             if rung.continues is not None:
                 self._check_continued(i, rung, rung.continues)
+            if rung.merges_experts:
+                self._check_merged(i, rung)
             step = rung.model.batch_tokens
             if rung.tokens < step:
                 message = f"{rung.tokens} tokens are less than one batch of rung {rung.name!r}, {step}; give more"
@@ -398,6 +401,21 @@ class SearchConfig(Section):
             raise wrong(at, "with a `target` every rung has its own slices of text; drop `continues`, or the target")
         if continued_tokens(shorter) < model.warmup_tokens:
             raise wrong(at, f"the rate of rung {name!r} falls before it has warmed up; lower `warmup_tokens`")
+
+    def _check_merged(self, i: int, rung: RungSection) -> None:
+        """Refuse a rung that starts from data experts which there are none of, or which do not fit."""
+        at, experts = ("ladder", i, "proxy", "init"), self.experts
+        if experts is None:
+            raise wrong(at, "init merge-experts starts from data experts; add `experts: {rung: ...}`, or drop init")
+        theirs = next((each for each in self.rungs if each.name == experts.rung), None)
+        if theirs is None or theirs.proxy is None:  # is said of the experts, or of their rung
+            return
+        if theirs.merges_experts:
+            raise wrong(at, f"rung {theirs.name!r} trains the data experts, which start from nothing else; drop init")
+        try:
+            check_merging(theirs.model, rung.model, domains=len(self.domains))
+        except ProxyError as error:
+            raise wrong(at, str(error)) from None
 
     def _check_ladder(self) -> None:
         vocabulary = self.corpus.tokenizer.get("vocabulary", NOMINAL_VOCABULARY)

@@ -168,6 +168,11 @@ class RungSection(Section):
         assert self.proxy is not None
         return ProxyConfig.from_plain(self.proxy)
 
+    @property
+    def merges_experts(self) -> bool:
+        """Whether its trainings start from the data experts of the search."""
+        return self.proxy is not None and self.model.merges_experts
+
     def trial_flops(self, *, tokens: int, vocabulary: int, evaluation_tokens: int) -> float:
         """Return the nominal cost of a trial on `tokens`; a command's is stated, or 6 FLOPs a parameter and token."""
         if self.proxy is not None:

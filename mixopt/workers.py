@@ -15,10 +15,18 @@ from proxies.config import ProxyConfig
 from proxies.corpus import Part, open_corpus
 from proxies.pace import Pace, measure_pace
 from proxies.parallel import Ranks
-from proxies.train import Plan, train_together
+from proxies.train import DataExperts, Plan, train_together
 from proxies.training import Progress, Report, Training
 
 PlainRecipe = Sequence[tuple[float, Mapping[str, float]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertFolders:
+    """Data experts that a training starts from: their `proxy`, and for every domain a folder (None: it has none)."""
+
+    proxy: Mapping[str, object]
+    folders: Sequence[str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,7 @@ class Job:
     cpus, gpus, resources (of Ray's other names): of each of `processes`; ranks: which one of them this is, if many.
     timeout_s: a training that takes longer fails.
     begin, stable: folders of what a shorter training was before its rate fell, and where this one leaves the same.
+    experts: of the search, where the proxy starts from them.
     began_s: on the workers' clock, when the first attempt at it began (below 0: under an earlier driver); None: now.
     """
 
@@ -58,6 +67,7 @@ class Job:
     began_s: float | None = None
     begin: str | None = None
     stable: str | None = None
+    experts: ExpertFolders | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +224,13 @@ def plan_of(job: Job) -> Plan:
         checkpoint=Checkpoint(folder=job.checkpoint, every_s=job.checkpoint_s),
         begin=None if job.begin is None else Checkpoint(folder=job.begin, every_s=job.checkpoint_s),
         stable=None if job.stable is None else Checkpoint(folder=job.stable, every_s=job.checkpoint_s),
+        experts=None if job.experts is None else _experts_of(job.experts),
     )
+
+
+def _experts_of(experts: ExpertFolders) -> DataExperts:
+    folders = [None if folder is None else Path(folder) for folder in experts.folders]
+    return DataExperts(config=ProxyConfig.from_plain(experts.proxy), folders=folders)
 
 
 def pace_of(sample: Sample) -> Pace:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import torch
@@ -19,6 +19,7 @@ from proxies.errors import ProxyError
 
 FILE = "training.pt"
 WEIGHTS = "weights.pt"
+Model = TypeVar("Model", bound=torch.nn.Module)
 DIGEST_BYTES = 64  # the payload's sha256 in hex, ahead of it: a file that was cut short is no checkpoint
 
 
@@ -103,6 +104,18 @@ def kept_weights(folder: Path) -> dict[str, torch.Tensor] | None:
         return None
     weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return weights
+
+
+def with_kept_weights(model: Model, folder: Path) -> Model:
+    """Return `model` with the weights that lie in `folder`; ProxyError where there are none, or another model's."""
+    weights = kept_weights(folder)
+    if weights is None:
+        raise ProxyError(f"{folder} holds no weights of a training; train it again")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ProxyError(f"the weights in {folder} are of another model: {' '.join(str(error).split())}") from None
+    return model
 
 
 def _open(folder: str) -> tuple[Any, str]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, Self, get_args
 
 from proxies.errors import ProxyError
-from proxies.starts import CHECKS
+from proxies.starts import CHECKS, MERGE, check_merged
 
 Activation = Literal["relu2", "swiglu"]
 OptimizerName = Literal["muon", "adamw"]
@@ -48,7 +48,9 @@ class ProxyConfig:
     with router "relu" on average. `tied_layers`: as many consecutive layers share their experts, not their routers.
     `bias_rate`: how far a step moves the biases of router "sigmoid".
     `init`: the training starts from another model, trained on the same recipe first: `method` (upcycle, drop-upcycle,
-    grow), its `tokens`, and the settings in which its `proxy` differs. That training is part of the cost.
+    grow), its `tokens`, and the settings in which its `proxy` differs. That training is part of the cost. Or, with
+    `method` merge-experts and nothing else, from the data experts of a search, which are charged there, once, as trials
+    of their own: nothing is added to the cost of this training.
     `base_width`: the width at which the learning rate was tuned; at another the rates follow the width rule
     (`proxies.width_rule`). None: they are used as they are.
     `warmup_tokens` in place of `warmup_fraction`: trainings of any length warm up alike, so that with schedule "wsd" a
@@ -118,8 +120,8 @@ class ProxyConfig:
 
     @property
     def start(self) -> "Start | None":
-        """What the training starts from; None where from nothing."""
-        if self.init is None:
+        """What is trained first; None where nothing is."""
+        if self.init is None or self.merges_experts:
             return None
         method, changes = str(self.init["method"]), self.init.get("proxy", {})
         assert isinstance(changes, Mapping)
@@ -128,6 +130,11 @@ class ProxyConfig:
         tokens = self.init["tokens"]
         assert isinstance(tokens, int)
         return Start(method=method, tokens=tokens, proxy=proxy)
+
+    @property
+    def merges_experts(self) -> bool:
+        """Whether the training starts from the data experts of a search."""
+        return self.init is not None and self.init.get("method") == MERGE
 
     @property
     def head_width(self) -> int:
@@ -245,11 +252,16 @@ def _check_training(config: ProxyConfig) -> None:
 
 
 def _check_init(config: ProxyConfig, init: object) -> None:
+    if isinstance(init, Mapping) and init.get("method") == MERGE:
+        if rest := sorted(set(init) - {"method"}):
+            raise ProxyError(f"init {MERGE} has no {rest}: a search's data experts are trained as its file says")
+        check_merged(config)
+        return
     keys = set(init) if isinstance(init, Mapping) else set()
     if not isinstance(init, Mapping) or not {"method", "tokens"} <= keys <= {"method", "tokens", "proxy"}:
         raise ProxyError(f"init must hold method, tokens and, where it differs, proxy; got {init!r}")
     if init["method"] not in CHECKS:
-        raise ProxyError(f"the method of init must be one of {list(CHECKS)}, got {init['method']!r}")
+        raise ProxyError(f"the method of init must be one of {[*CHECKS, MERGE]}, got {init['method']!r}")
     _check_whole("the tokens of init", init["tokens"], 1)
     changes = init.get("proxy", {})
     known = {f.name for f in fields(config)} - {"init"}

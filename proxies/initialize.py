@@ -8,7 +8,6 @@ shared among them. Heads keep their width: a wider model has copies of heads, ea
 # c the factor of the width.
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,13 +15,14 @@ from torch import Tensor
 from proxies.config import ProxyConfig
 from proxies.errors import ProxyError
 from proxies.model import Decoder
-from proxies.starts import check_growth, check_upcycling, factors
+from proxies.starts import check_growth, check_merging, check_upcycling, factors
 
 State = dict[str, Tensor]
 
 REDRAWN = 0.5  # of an expert's neurons, in drop-upcycling: the published best (arXiv:2502.19261)
 ROUTER_SCALE = 0.02  # of a new router's weights (arXiv:2408.06567)
 READERS = {"qkv", "out", "up", "down", "router", "head"}
+KEPT = {"table", "qkv", "out", "up", "down", "head"}  # of a data expert that is merged: not its router
 PER_LAYER = {"qkv", "out", "up", "down", "router", "router_state"}
 
 
@@ -60,21 +60,25 @@ def drop_upcycled(dense: Decoder, config: ProxyConfig, *, seed: int) -> Decoder:
     return model
 
 
-def merged(experts: Sequence[Decoder], config: ProxyConfig, *, seed: int) -> Decoder:
-    """Return a routed model whose i-th expert of each layer is the net of the i-th data expert (arXiv:2403.07816).
+def merged(experts: Sequence[Decoder | None], config: ProxyConfig, *, seed: int) -> Decoder:
+    """Return a routed model whose routed experts are the nets of data experts (arXiv:2403.07816).
 
-    All else is the mean of the data experts, which must have one shape; the router is new.
+    They stand one domain's after another's, as many for each: the net of its data expert, or all of them where the data
+    expert is routed itself, as often as there is room. All else is the mean of the data experts; the router is new.
+    None, for a domain whose expert is not to be had: the mean of the others' nets stands in for its own.
     """
-    first = experts[0]
-    if config.experts != len(experts):
-        raise ProxyError(f"{len(experts)} data experts merge into as many routed experts, got experts {config.experts}")
-    if any(replace(e.config, learning_rate=first.config.learning_rate) != first.config for e in experts):
-        raise ProxyError("data experts of different shapes cannot be merged; train all with the settings of one rung")
-    check_upcycling(first.config, config)
-    states = [_state(each) for each in experts]
-    state = {name: torch.stack([each[name] for each in states]).mean(0) for name in states[0]}
+    found = [each for each in experts if each is not None]
+    if not found or any(each.config != found[0].config for each in found):
+        raise ProxyError("data experts of one shape merge, at least one; train all with the settings of one rung")
+    first = found[0]
+    check_merging(first.config, config, domains=len(experts))
+    states = [_state(each) for each in found]
+    state = {name: torch.stack([each[name] for each in states]).mean(0) for name in states[0] if name in KEPT}
+    copies = config.experts // (len(experts) * max(1, first.config.experts))
     for name in ("up", "down"):
-        state[name] = torch.cat([each[name] for each in states], dim=1)
+        own = iter(states)
+        nets = [state[name] if each is None else next(own)[name] for each in experts]
+        state[name] = torch.cat([net for net in nets for _ in range(copies)], dim=1)
     state["router"] = _router(config, seed)
     return _model(first, config, state)
 
@@ -145,7 +149,7 @@ def _state(model: Decoder) -> State:
 
 def _model(like: Decoder, config: ProxyConfig, state: State) -> Decoder:
     model = Decoder(config, vocabulary=like.vocabulary, end_of_document=like.end_of_document, dtype=like.dtype)
-    if config.experts and not like.config.experts:
+    if "router_state" not in state or (config.experts and not like.config.experts):
         state["router_state"] = model.router_state
     model.load_state_dict(state)
     return model.to(like.table.device)

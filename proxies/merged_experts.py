@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from proxies.checkpoint import kept_weights
+from proxies.checkpoint import with_kept_weights
 from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, Part
-from proxies.errors import ProxyError
 from proxies.initialize import averaged
 from proxies.measuring import measure
 from proxies.model import Decoder
@@ -35,14 +34,12 @@ class MergedExperts:
     @classmethod
     def load(cls, folders: Mapping[str, Path], config: ProxyConfig, corpus: Corpus, *, part: Part) -> "MergedExperts":
         """Return the experts whose weights lie in `folders`, a folder a domain, trained as `config` says."""
-        states = {name: kept_weights(folder) for name, folder in folders.items()}
-        experts = {}
-        for name, state in states.items():
-            if state is None:
-                raise ProxyError(f"the weights of the expert of {name!r} were not kept; train it again")
-            model = build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=0)
-            model.load_state_dict(state)
-            experts[name] = model
+        experts = {
+            name: with_kept_weights(
+                build(config, vocabulary=corpus.vocabulary, end_of_document=corpus.end_of_document, seed=0), folder
+            )
+            for name, folder in folders.items()
+        }
         return cls(experts=experts, corpus=corpus, part=part)
 
     @property

@@ -10,6 +10,7 @@ from proxies.errors import ProxyError
 if TYPE_CHECKING:
     from proxies.config import ProxyConfig
 
+MERGE = "merge-experts"  # the one method that begins with trainings which a search has paid already: its data experts
 ROUTED = ("experts", "top_k", "shared_experts", "router", "tied_layers")
 
 
@@ -56,6 +57,49 @@ def check_growth(small: ProxyConfig, large: ProxyConfig) -> None:
         raise ProxyError("layers that share their experts cannot be copied; grow in width alone, or untie them")
     if c > 1 and small.tied:
         raise ProxyError("a tied head cannot be divided among copies; grow in depth alone, or set tied: false")
+
+
+def check_merged(routed: ProxyConfig) -> None:
+    """Refuse a model that could not begin with the nets of data experts, whatever those are."""
+    if not routed.experts:
+        raise ProxyError("data experts merge into a routed model; set experts, or drop init")
+    if routed.router not in {"softmax", "sigmoid"} or routed.top_k < 2:
+        raise ProxyError(
+            "the nets of data experts keep their scale only where gates sum to one: router softmax or sigmoid, top_k "
+            "of at least 2"
+        )
+    if routed.shared_experts or routed.tied_layers > 1:
+        raise ProxyError("a merged model has no shared experts and no tied layers; drop shared_experts, tied_layers")
+
+
+def check_merging(expert: ProxyConfig, routed: ProxyConfig, *, domains: int) -> None:
+    """Refuse a routed model that the data experts of so many domains, trained as `expert` says, do not merge into."""
+    check_merged(routed)
+    if expert.shared_experts or expert.tied_layers > 1:
+        raise ProxyError("data experts with shared_experts or tied_layers do not merge; train them without")
+    if expert.experts and expert.router != routed.router:
+        raise ProxyError(
+            f"the data experts have router {expert.router}, and this proxy has {routed.router}; set router: "
+            f"{expert.router}"
+        )
+    for name in ("layers", "width", "heads", "activation", "lags", "tied"):
+        theirs, ours = getattr(expert, name), getattr(routed, name)
+        if theirs != ours:
+            raise ProxyError(
+                f"the data experts have {name} {theirs}, and this proxy has {ours}; a merged model has their shape: "
+                f"set {name}: {str(theirs).lower()}, or train the experts at a rung of this shape"
+            )
+    if expert.hidden_width != routed.hidden_width:
+        raise ProxyError(
+            f"a net of the data experts is {expert.hidden_width} wide, one of this proxy {routed.hidden_width}; set "
+            f"ffn_width: {expert.hidden_width}"
+        )
+    nets = domains * max(1, expert.experts)
+    if routed.experts % nets:
+        raise ProxyError(
+            f"experts {routed.experts} do not divide among the {nets} nets that a layer of the {domains} data experts "
+            f"has; set experts: {nets * max(1, round(routed.experts / nets))}"
+        )
 
 
 def factors(small: ProxyConfig, large: ProxyConfig) -> tuple[int, int]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from proxies import machine
-from proxies.checkpoint import Checkpoint, keep_weights
+from proxies.checkpoint import Checkpoint, keep_weights, with_kept_weights
 from proxies.config import ProxyConfig, Start
 from proxies.corpus import Corpus, DomainTokens, Part
 from proxies.errors import ProxyError
 from proxies.fitting import Fit, fit
-from proxies.initialize import INITIALIZERS
+from proxies.initialize import INITIALIZERS, merged
 from proxies.measuring import NOTHING, measure
 from proxies.mixing import Batches, Stage, slice_domains
 from proxies.model import Decoder
@@ -26,12 +26,21 @@ OWN = ("learning_rate", "weight_decay")  # settings in which the trainings of on
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataExperts:
+    """Data experts that `config` trained: for every domain the folder of its weights, None where it has no expert."""
+
+    config: ProxyConfig
+    folders: Sequence[Path | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One training, and what is measured of it: see `train`.
 
     stable: where the training is left as it was before its rate fell. begin: where a shorter training of the same
     recipe and seed left that; this one goes on from there, with the losses of training straight through, bit for bit,
     and spends only the steps that it adds. That takes schedule "wsd" and `warmup_tokens`; else all is trained.
+    experts: what a training whose `init` is merge-experts starts from.
     """
 
     config: ProxyConfig
@@ -46,6 +55,7 @@ class Plan:
     checkpoint: Checkpoint | None = None
     begin: Checkpoint | None = None
     stable: Checkpoint | None = None
+    experts: DataExperts | None = None
 
 
 def train(
@@ -133,6 +143,9 @@ def _prepared(plans: Sequence[Plan], corpus: Corpus) -> list[Fit]:
         for plan in plans
     ]
     fresh = [(p, f) for p, f in zip(plans, fits, strict=True) if p.checkpoint is None or p.checkpoint.load() is None]
+    for plan, each in fresh:
+        if plan.config.merges_experts:
+            each.model = _of_experts(plan, corpus)
     starts = [(plan, each, start) for plan, each in fresh if (start := plan.config.start) is not None]
     if not starts:
         return fits
@@ -144,6 +157,18 @@ def _prepared(plans: Sequence[Plan], corpus: Corpus) -> list[Fit]:
     for (plan, each, start), first in zip(starts, firsts, strict=True):
         each.model = INITIALIZERS[start.method](first.model, plan.config, seed=plan.seed)
     return fits
+
+
+def _of_experts(plan: Plan, corpus: Corpus) -> Decoder:
+    """Return the model that the data experts of `plan` merge into."""
+    if plan.experts is None:
+        raise ProxyError("init merge-experts starts from the data experts of a search: train this with `mixopt run`")
+    config = plan.experts.config
+    models = [
+        None if folder is None else with_kept_weights(_untrained(config, corpus, plan.seed), folder)
+        for folder in plan.experts.folders
+    ]
+    return merged(models, plan.config, seed=plan.seed)
 
 
 def _untrained(config: ProxyConfig, corpus: Corpus, seed: int) -> Decoder:

@@ -17,7 +17,17 @@ from mixopt.search.brain import Brain, Fault, Question
 from mixopt.search.expert_agreement import expert_agreement
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
-from mixopt.search.ledger import WAITING, begun, gold_folders, new_trial, read_evidence, read_history, record
+from mixopt.search.ledger import (
+    WAITING,
+    begun,
+    expert_folders,
+    expert_runs,
+    gold_folders,
+    new_trial,
+    read_evidence,
+    read_history,
+    record,
+)
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import REVISE
@@ -28,7 +38,7 @@ from mixopt.search.wishes import ASK, CANCEL, heed, heed_waiting
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from proxies.checkpoint import remove
 from proxies.pace import Pace
-from store import Attempt, RunInTraining, Search, Store, Trial
+from store import Attempt, NewTrial, RunInTraining, Search, Store, Trial
 
 POLL_S = 0.5
 GLANCE_S = 0.05  # where a slot is free and its trial is being thought of
@@ -95,6 +105,7 @@ class Driver:
     _mark: int = 0
     _known: dict[int, Trial] = field(default_factory=dict)
     _awaited: set[int] = field(default_factory=set)
+    _substituted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.brain.told = self._hear_of
@@ -276,6 +287,8 @@ class Driver:
             return Chosen()
         if experts := self._expert_proposals(trials):
             return Chosen(proposals=experts)
+        if self._awaits_experts(trials):
+            return Chosen()
         chosen = self._chosen(trials, room, asker=None, opening=self._opening(trials))
         if chosen is None:
             return Chosen()
@@ -351,6 +364,8 @@ class Driver:
         They are in training from then on; a mixture that was trained before is done at once and counts for none.
         None: they are still being thought of.
         """
+        if self._awaits_experts(self._trials()):
+            return None
         refusal: str | None = None
         while (lacking := n - len(handed_out(self.store, self.search, asker))) > 0 and refusal is None:
             trials = self._trials()
@@ -389,6 +404,12 @@ class Driver:
             for name in self.setting.names
             if name not in done and failures.count(name) < MAX_EXPERT_FAILURES
         ]
+
+    def _awaits_experts(self, trials: Sequence[Trial]) -> bool:
+        """Say whether nothing else can be asked for yet: some rung starts from data experts, and one is not over."""
+        if not any(rung.merges_experts for rung in self.setting.config.rungs):
+            return False
+        return bool(self._expert_proposals(trials)) or any(t.purpose == "expert" and t.state in WAITING for t in trials)
 
     def _decide(self) -> None:
         """Record the recommendation and the fit behind it."""
@@ -438,14 +459,32 @@ class Driver:
         seen = self._evidence(trials).seen if chosen.seen is None else chosen.seen
         rows = [
             new_trial(
-                p, self.setting, seen=seen, continues=begins(p, trials, self.setting, self.store) if begins else None
+                p,
+                self.setting,
+                seen=seen,
+                continues=begins(p, trials, self.setting, self.store) if begins else None,
+                experts=expert_runs(p, trials, self.setting),
             )
             for p in chosen.proposals
         ]
+        self._tell_of_substitutes(rows)
         for trial in self.store.add_trials(self.search.id, rows):
             if trial.state == "completed":
                 self.say(f"{self._title(trial)}: trained before, {self._result(trial)}")
         return self._trials()
+
+    def _tell_of_substitutes(self, rows: Sequence[NewTrial]) -> None:
+        """Say which data experts are missing where a training starts from them, once."""
+        for row in rows:
+            runs = row.content.get("experts", {})
+            assert isinstance(runs, Mapping)
+            lacking = {name for name, run in runs.items() if run is None} - self._substituted
+            if lacking:
+                self.say(
+                    f"rung {row.fidelity} starts without the data experts of {', '.join(sorted(lacking))}, which could "
+                    "not be trained: the mean of the others stands in for them"
+                )
+            self._substituted |= lacking
 
     def _submit(self, trials: Sequence[Trial]) -> None:
         """Hand the workers a program for every slot that is free; content that others train is waited for."""
@@ -471,6 +510,9 @@ class Driver:
 
     def _start(self, trial: Trial, awaited: set[int]) -> bool:
         """Say that `trial` is in training now, unless another search trains its content already."""
+        content = self.store.run(trial.run_hash).content
+        begins_with = content.get("experts") if self.setting.config.has_own_text else None
+        experts = expert_folders(self.store, begins_with) if begins_with is not None else None
         try:
             attempt = self.store.start(trial.id, worker=type(self.workers).__name__, began_s=self._driven_s)
         except RunInTraining as error:
@@ -478,8 +520,13 @@ class Driver:
             if trial.id not in awaited:
                 self.say(f"{self._title(trial)} waits: {error}")
             return False
-        continues = self.store.run(trial.run_hash).content.get("continues")
-        job = self.setting.job(trial, attempt=attempt.number, began_s=self._began_s(attempt), continues=continues)
+        job = self.setting.job(
+            trial,
+            attempt=attempt.number,
+            began_s=self._began_s(attempt),
+            continues=content.get("continues"),
+            experts=experts,
+        )
         self._in_flight[trial.id] = (trial, job)
         return True
 

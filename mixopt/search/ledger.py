@@ -1,9 +1,10 @@
 """Between the store and the search: rows to evidence, proposals to rows, outcomes to rows."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mixopt.errors import SearchError
 from mixopt.evidence import IMPORTED, Evidence, Experts, Failure, History, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
 from mixopt.objective import error_items, minimized
@@ -12,6 +13,8 @@ from mixopt.workers import Outcome
 from proxies.checkpoint import WEIGHTS, Checkpoint
 from store import Artifact, NewTrial, Store, Trial
 
+ExpertRuns = Mapping[str, str | None]  # every domain's data expert by the hash of its run; None: it could not be had
+
 WAITING = ("queued", "running")
 # Of the tokens from text that is another by now; an observation of more is left out. On four simulated laws of five
 # domains of which one changed, 40 trials from before and 4 or 16 since: leaving out all that weigh it cost up to 0.018
@@ -19,12 +22,22 @@ WAITING = ("queued", "running")
 STALE_LIMIT = 0.2
 
 
-def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...], continues: str | None = None) -> NewTrial:
+def new_trial(
+    proposal: Proposal,
+    setting: Setting,
+    *,
+    seen: tuple[int, ...],
+    continues: str | None = None,
+    experts: ExpertRuns | None = None,
+) -> NewTrial:
     """Return the row that claims the run of `proposal`: its content, its charge, and the trials that it had seen.
 
-    continues: the run that it goes on from, whose steps are not charged again.
+    continues: the run that it goes on from, whose steps are not charged again. experts: the data experts that it starts
+    from, charged once, as trials of their own.
     """
     content = setting.content(proposal) | ({} if continues is None else {"continues": continues})
+    if experts is not None:
+        content["experts"] = dict(experts)
     return NewTrial(
         purpose=proposal.purpose,
         fidelity=proposal.fidelity,
@@ -45,19 +58,22 @@ def new_trial(proposal: Proposal, setting: Setting, *, seen: tuple[int, ...], co
 def begun(proposal: Proposal, trials: Sequence[Trial], setting: Setting, store: Store) -> str | None:
     """Return the run that the training of `proposal` goes on from: its mixture and seed, trained at another rung.
 
-    None where its rung continues none, the text is another by now, or what that training was before its rate fell is
-    not there.
+    None where its rung continues none, the text or the experts that it starts from are others by now, or what that
+    training was before its rate fell is not there.
     """
     rung = setting.config.rung(setting.rung_of(proposal)).continues
     if rung is None or proposal.purpose in ("expert", "proof"):
         return None
     seed, recipe = setting.config.seed * SEEDS_A_SEARCH + proposal.seed, Recipe.of(proposal.mixture).plain()
+    experts = expert_runs(proposal, trials, setting)
     for trial in trials:
         if (trial.state, trial.fidelity, trial.seed) != ("completed", rung, seed) or trial.purpose == IMPORTED:
             continue
         same = [(share, dict(weights)) for share, weights in trial.recipe] == [(s, dict(w)) for s, w in recipe]
-        same_text = store.run(trial.run_hash).content["corpus"] == setting.text.digest if same else False
-        if same_text and Checkpoint(folder=setting.stable(trial.run_hash), every_s=0.0).exists:
+        content = store.run(trial.run_hash).content if same else {}
+        if (content.get("corpus"), content.get("experts")) != (setting.text.digest, experts):
+            continue
+        if Checkpoint(folder=setting.stable(trial.run_hash), every_s=0.0).exists:
             return trial.run_hash
     return None
 
@@ -104,6 +120,42 @@ def expert_of(trial: Trial) -> str | None:
     if trial.purpose != "expert" or trial.state != "completed" or trial.stale:
         return None
     return next((name for name, weight in trial.weights.items() if weight == 1.0), None)
+
+
+def expert_runs(proposal: Proposal, trials: Sequence[Trial], setting: Setting) -> ExpertRuns | None:
+    """Return the data experts that the training of `proposal` starts from; None where it starts from none.
+
+    Raises:
+        SearchError: there is not one of them.
+    """
+    rung = setting.config.rung(setting.rung_of(proposal))
+    if not rung.merges_experts:
+        return None
+    found = {name: trial.run_hash for trial in trials if (name := expert_of(trial)) is not None}
+    if not found.keys() & set(setting.names):
+        raise SearchError(
+            f"rung {rung.name!r} starts from the data experts, and none could be trained; `mixopt show` tells why"
+        )
+    return {name: found.get(name) for name in setting.names}
+
+
+def expert_folders(store: Store, runs: ExpertRuns) -> list[str | None]:
+    """Return for every domain the folder of its data expert's weights, None where it could not be trained.
+
+    Raises:
+        SearchError: one was trained, and its weights are gone.
+    """
+    folders: list[str | None] = []
+    for name, run in runs.items():
+        paths = [] if run is None else [Path(each.path) for each in store.artifacts(run) if each.name == WEIGHTS]
+        if run is not None and not (paths and paths[0].is_file()):
+            where = f" from {paths[0].parent}" if paths else ""
+            raise SearchError(
+                f"a trial starts from the data expert of {name!r}, whose weights are gone{where}; bring them back, or "
+                "retract that expert's trial (`mixopt retract`), so that it is trained again"
+            )
+        folders.append(str(paths[0].parent) if paths else None)
+    return folders
 
 
 def read_evidence(trials: Sequence[Trial], setting: Setting, experts: Experts | None) -> Evidence:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from mixopt.mixture import Mixture, Recipe
 from mixopt.problem import Problem
 from mixopt.sections import RungSection, continued_tokens
 from mixopt.text import PARTS, Text
-from mixopt.workers import Job
+from mixopt.workers import ExpertFolders, Job
 from proxies.corpus import Part
 from store import Trial
 
@@ -136,10 +136,18 @@ class Setting:
         """Return the folder of what a training was before its rate fell."""
         return f"{self.artifacts}/{run_hash}/stable"
 
-    def job(self, trial: Trial, *, attempt: int, began_s: float | None = None, continues: str | None = None) -> Job:
+    def job(
+        self,
+        trial: Trial,
+        *,
+        attempt: int,
+        began_s: float | None = None,
+        continues: str | None = None,
+        experts: Sequence[str | None] | None = None,
+    ) -> Job:
         """Return what a worker needs to train `trial`, for the attempt of that number; `began_s`: see `Job`.
 
-        continues: the run that it goes on from.
+        continues: the run that it goes on from. experts: the folders of the data experts that it starts from.
         """
         is_expert = trial.purpose == "expert"
         rung = self.config.rung(self._experts_rung if is_expert else trial.fidelity)
@@ -167,7 +175,13 @@ class Setting:
             began_s=began_s,
             begin=None if continues is None else self.stable(continues),
             stable=self.stable(trial.run_hash) if self._is_continued(trial) else None,
+            experts=None if experts is None else self._experts_in(experts),
         )
+
+    def _experts_in(self, folders: Sequence[str | None]) -> ExpertFolders:
+        proxy = self.config.rung(self._experts_rung).proxy
+        assert proxy is not None, "only proxies merge"
+        return ExpertFolders(proxy=proxy, folders=tuple(folders))
 
     def _is_continued(self, trial: Trial) -> bool:
         """Say whether a longer training may go on from that of `trial`."""

@@ -10,7 +10,7 @@ from proxies.fitting import step
 from proxies.initialize import INITIALIZERS, averaged, drop_upcycled, grown, merged, upcycled
 from proxies.model import Decoder
 from proxies.optimizers import OPTIMIZERS
-from proxies.starts import CHECKS
+from proxies.starts import CHECKS, check_merging
 
 DENSE = {"layers": 2, "width": 16, "heads": 2, "ffn_width": 24, "sequence_tokens": 12, "lags": 2}
 V = 13
@@ -100,6 +100,55 @@ def test_data_experts_become_the_routed_experts_of_a_model_with_their_mean_for_t
     assert_same_logits(same[0], merged(same, config(experts=2), seed=0))
 
 
+def test_the_nets_of_routed_data_experts_stand_one_domains_after_anothers_as_often_as_there_is_room() -> None:
+    experts = [model(seed, experts=2) for seed in range(3)]
+    routed = merged(experts, config(experts=12), seed=0)
+    for i, expert in enumerate(experts):
+        for copy in range(2):
+            own = slice(4 * i + 2 * copy, 4 * i + 2 * copy + 2)
+            assert torch.equal(routed.up[:, own], expert.up)
+            assert torch.equal(routed.down[:, own], expert.down)
+
+
+def test_the_mean_of_the_others_stands_in_for_a_data_expert_that_is_not_to_be_had() -> None:
+    first, last = model(0), model(2)
+    routed = merged([first, None, last], config(experts=3), seed=0)
+    torch.testing.assert_close(routed.down[:, 1], (first.down[:, 0] + last.down[:, 0]) / 2)
+    assert torch.equal(routed.down[:, 2], last.down[:, 0])
+    torch.testing.assert_close(routed.table, (first.table + last.table) / 2)
+
+
+@pytest.mark.parametrize(
+    ("expert", "changes", "message"),
+    [
+        ({}, {"experts": 8}, "8 do not divide among the 3 nets that a layer of the 3 data experts has; set experts: 9"),
+        ({"experts": 4}, {"experts": 4}, "among the 12 nets .* set experts: 12"),
+        ({}, {"experts": 3, "ffn_width": 12}, "24 wide, one of this proxy 12; set ffn_width: 24"),
+        ({}, {"experts": 3, "width": 32}, "experts have width 16, and this proxy has 32.*set width: 16"),
+        ({}, {"experts": 3, "heads": 1}, "set heads: 2"),
+        ({}, {"experts": 3, "layers": 4}, "set layers: 2"),
+        ({}, {"experts": 3, "tied": True}, "set tied: false"),
+        ({"experts": 3, "router": "sigmoid"}, {"experts": 9}, "set router: sigmoid"),
+        ({"experts": 4, "shared_experts": 1}, {"experts": 12}, "experts with shared_experts or tied_layers do not"),
+        ({}, {}, "set experts, or drop init"),
+        ({}, {"experts": 3, "top_k": 1}, "top_k of at least 2"),
+        ({}, {"experts": 3, "shared_experts": 1}, "drop shared_experts"),
+    ],
+)
+def test_data_experts_that_do_not_merge_say_what_to_write(
+    expert: dict[str, object], changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ProxyError, match=message):
+        check_merging(config(**expert), config(**changes), domains=3)
+
+
+def test_a_model_of_data_experts_is_charged_its_own_training_alone() -> None:
+    routed = config(experts=4, init={"method": "merge-experts"})
+    assert routed.start is None
+    cost = trial_flops(routed, tokens=500, vocabulary=V, evaluation_tokens=0)
+    assert cost == config(experts=4).flops_per_token(V) * 500
+
+
 def test_an_average_of_models_is_the_model_at_a_corner_and_the_mean_of_weights_within() -> None:
     experts = [model(0), model(1)]
     assert_same_logits(averaged(experts, [0.0, 1.0]), experts[1])
@@ -124,11 +173,13 @@ def test_a_start_is_the_rungs_proxy_but_for_what_it_changes_and_its_training_is_
     ("init", "message"),
     [
         ({"method": "grow"}, "init must hold method, tokens"),
-        ({"method": "graft", "tokens": 1_000}, r"one of \['upcycle', 'drop-upcycle', 'grow'\], got 'graft'"),
+        ({"method": "graft", "tokens": 1_000}, r"'grow', 'merge-experts'\], got 'graft'"),
         ({"method": "grow", "tokens": 1_000, "proxy": {"depth": 2}}, "must hold settings of a proxy"),
         ({"method": "grow", "tokens": 1_000, "proxy": {"width": 10, "heads": 1}}, "width cannot grow from 10 to 16"),
         ({"method": "upcycle", "tokens": 1_000}, "from a dense model to a routed one"),
         ({"method": "grow", "tokens": 10}, "less than a step"),
+        ({"method": "merge-experts", "tokens": 10}, r"has no \['tokens'\]: a search's data experts are trained as its"),
+        ({"method": "merge-experts"}, "set experts, or drop init"),
     ],
 )
 def test_a_start_that_cannot_be_is_refused_with_the_rung(init: dict[str, object], message: str) -> None:
