@@ -114,7 +114,8 @@ def mixture_files(placeholder: str, export: Export, paths: Mapping[str, object])
         wanted = next((name for name in files if name.endswith(f".{placeholder}")), None)
         wanted = wanted or next((name for name in files if name.endswith(f".{ending}")), f"<search>.{placeholder}")
     else:
-        wanted = next(iter(EXPORTERS[exporter](export, {name: f"/{i}" for i, name in enumerate(export.mixture)})))
+        plainest = {name: {"path": f"/{i}", "tokens_a_row": 1} for i, name in enumerate(export.mixture)}
+        wanted = next(iter(EXPORTERS[exporter](export, plainest)))
     if wanted not in files:
         raise ExportError(f"exporter {exporter!r} writes {sorted(files)} for these paths and not {wanted!r}")
     return wanted, files

@@ -128,7 +128,9 @@ def test_an_export_is_files_of_one_folder(kind: str) -> None:
         beats_natural=None,
         versions={},
     )
-    assert all(Path(name).name == name for name in EXPORTERS[kind](export, {"web": "/data/web"}))
+    assert all(
+        Path(name).name == name for name in EXPORTERS[kind](export, {"web": {"path": "/data/web", "tokens_a_row": 9}})
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mixopt.cli.durations import clock
+from mixopt.export import OFTEN
 from mixopt.plan.domains import DomainPlan
 from mixopt.plan.outlook import Outlook
 from mixopt.plan.rehearsal import RAISE
 from mixopt.replay.score import Mean
-
-OFTEN = 4.0  # passes, up to which repeated text is worth nearly as much as fresh
 
 
 def outlook_blocks(outlook: Outlook) -> Iterator[RenderableType]:

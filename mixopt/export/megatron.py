@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from mixopt.errors import ExportError
 from mixopt.export.canonical import canonical
-from mixopt.export.paths import shares_of
-from mixopt.export.provenance import Export, apportion, fixed
+from mixopt.export.paths import Part, parts_of
+from mixopt.export.provenance import Export
 
 
 def megatron(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
@@ -21,7 +21,7 @@ def megatron(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
     The latter is split at white space by Megatron: where a prefix has some, it cannot be written and is left out.
     The JSON trains on the blend and has no validation or test data: add yours, or evaluate nothing.
     """
-    blend = [(fixed(millionths), prefix) for prefix, millionths in _prefixes(export, paths).items()]
+    blend = [(part.weight, part.path) for part in prefixes(export, paths)]
     flat = [word for pair in blend for word in pair]
     splits = json.dumps({"train": flat, "valid": None, "test": None}, indent=1) + "\n"
     files = {f"{export.search}.megatron.json": splits} | canonical(export, paths)
@@ -30,16 +30,12 @@ def megatron(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
     return {f"{export.search}.megatron.args": "".join(f"{weight} {prefix}\n" for weight, prefix in blend)} | files
 
 
-def _prefixes(export: Export, paths: Mapping[str, object]) -> dict[str, int]:
-    """Return the millionths of every prefix: those of a domain share its weight; less than half of one is none."""
-    parts: dict[str, int] = {}
-    shares = shares_of(export, paths)
-    for name, millionths in export.millionths.items():
-        for prefix, part in apportion(shares[name], millionths).items():
-            if prefix.endswith((".bin", ".idx")):
-                raise ExportError(
-                    f"prefix {prefix!r} of domain {name!r} must come without its ending; drop the last 4 letters"
-                )
-            if part > 0:
-                parts[prefix] = part
+def prefixes(export: Export, paths: Mapping[str, object]) -> list[Part]:
+    """Return the parts of a blend of indexed datasets, whose paths must be prefixes."""
+    parts = parts_of(export, paths)
+    for part in parts:
+        if part.path.endswith((".bin", ".idx")):
+            raise ExportError(
+                f"prefix {part.path!r} of domain {part.name!r} must come without its ending; drop the last 4 letters"
+            )
     return parts

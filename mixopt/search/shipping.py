@@ -1,5 +1,6 @@
 """What a search ships: its recommendation as an exporter takes it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mixopt.errors import SearchError
@@ -42,7 +43,15 @@ def export_of(store: Store, name: str) -> Export:
         predicted=Prediction(**payload["predicted"]) if as_searched else None,
         beats_natural=_beats_natural(payload),
         versions=payload["versions"],
+        tokens_a_document=_tokens_a_document(search.corpus),
     )
+
+
+def _tokens_a_document(corpus: Mapping[str, Any]) -> dict[str, float]:
+    """Return the mean of every domain, {} where mixopt prepared no text."""
+    manifest = corpus.get("manifest")
+    domains = {} if manifest is None else manifest["domains"]
+    return {name: record["tokens"] / record["documents"] for name, record in domains.items() if record["documents"]}
 
 
 def _beats_natural(payload: dict[str, Any]) -> float | None:

@@ -1,6 +1,7 @@
 """The commands in this process: what they print, and how they refuse."""
 
 import json
+import math
 import socket
 import sys
 from importlib.metadata import version
@@ -11,6 +12,10 @@ import yaml
 
 from mixopt.cli import main
 from mixopt.cli.app import app
+from mixopt.cli.export import FORMATS, warn_of_repetition
+from mixopt.export import EXPORTERS, Export
+from mixopt.mixture import Mixture
+from mixopt.search.shipping import export_of
 from store import Store
 from tests.cli.small_search import write_search
 
@@ -196,6 +201,41 @@ def test_a_simulated_search_runs_lists_shows_and_exports(
     assert sum(domain["weight"] for domain in domains) == pytest.approx(1.0)
     assert call("export", "simulated", "--store", store, "--to", "megatronn", monkeypatch=monkeypatch) == 1
     assert "megatron" in capsys.readouterr().err
+    paths = tmp_path / "paths.yaml"
+    paths.write_text("{web: /d/web, code: /d/code, books: /d/books, math: /d/math}\n", encoding="utf-8")
+    to = ("--paths", str(paths), "-o", str(tmp_path / "out"), "--store", store)
+    assert call("export", "simulated", "--to", "olmo-core", *to, monkeypatch=monkeypatch) == 0
+    assert f"wrote {tmp_path / 'out' / 'simulated.olmo-core.yaml'}" in capsys.readouterr().out.replace("\n", "")
+    sources = yaml.safe_load((tmp_path / "out" / "simulated.olmo-core.yaml").read_text(encoding="utf-8"))["sources"]
+    assert [source["target_ratio"] for source in sources] == [domain["weight"] for domain in domains]
+    assert [source["max_repetition_ratio"] for source in sources] == [
+        max(1.0, math.ceil(domain["epochs"])) for domain in domains
+    ]
+    assert call("export", "simulated", "--to", "trl", *to, monkeypatch=monkeypatch) == 1
+    assert "tokens_a_row: 812" in capsys.readouterr().err
+
+
+def test_export_warns_of_domains_that_the_target_reads_too_often(capsys: pytest.CaptureFixture[str]) -> None:
+    warn_of_repetition(
+        Export(
+            search="s",
+            mixture=Mixture({"web": 0.5, "code": 0.5}),
+            available_tokens={"web": 1_000_000, "code": 100_000},
+            seed=0,
+            config_hash="",
+            created="",
+            target_tokens=1_000_000,
+        )
+    )
+    warned = capsys.readouterr()
+    assert warned.out == ""
+    assert warned.err.startswith("warning: the target's 1,000,000 tokens pass over code 5.0 times")
+    assert "web" not in warned.err
+
+
+def test_the_help_of_export_lists_every_format() -> None:
+    table = [line.split("|")[1] for line in FORMATS.splitlines() if line.startswith("|")][2:]
+    assert sorted(name.strip() for names in table for name in names.split(",")) == sorted(EXPORTERS)
 
 
 def test_a_search_with_routed_proxies_and_routed_data_experts_runs_to_its_proof(
@@ -209,6 +249,11 @@ def test_a_search_with_routed_proxies_and_routed_data_experts_runs_to_its_proof(
     assert call("show", "small", "--store", str(store), monkeypatch=monkeypatch) == 0
     assert "Proof" in capsys.readouterr().out
     with Store(store, read_only=True) as opened:
+        rows = export_of(opened, "small").tokens_a_document
+        for name, tokens in rows.items():
+            texts = [path.read_text(encoding="utf-8") for path in (tmp_path / name).iterdir()]
+            assert tokens == pytest.approx(sum(len(text) + 1 for text in texts) / len(texts), rel=0.02)
+        assert sorted(rows) == ["animals", "letters", "numbers"]
         trials = opened.trials(opened.searches()[0].id)
         details = [opened.run(trial.run_hash).details for trial in trials if trial.state == "completed"]
     assert {trial.purpose for trial in trials} >= {"expert", "search", "proof"}

@@ -79,6 +79,22 @@ def test_a_placeholder_names_the_exporters_first_file_or_the_one_that_ends_so() 
         mixture_files("megatron.yaml", half, paths)
 
 
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_every_exporters_file_is_a_placeholder_by_its_name_and_by_its_ending(name: str) -> None:
+    half = export({"a": 0.5, "b": 0.5})
+    paths = {domain: {"path": f"/d/{domain}", "tokens_a_row": 3} for domain in half.mixture}
+    first, files = mixture_files(name, half, paths)
+    assert first.startswith("s.json" if name == "json" else f"s.{name}.")
+    for file in [first, *(file for file in files if file.startswith(f"s.{name}."))]:
+        ending = file.removeprefix("s.")
+        assert mixture_files(ending if "." in ending else name, half, paths)[0] == file
+        command = Command.parse(f"train --data {{{ending}}} --first={{{name}}} {{output}} {{seed}}", shell=False)
+        assert command.exporters == tuple(dict.fromkeys((ending, name)))
+        told = command.fill(values() | {ending: f"/out/{file}", name: f"/out/{first}"})
+        assert told[:4] == ["train", "--data", told[2], f"--first=/out/{first}"]
+        assert name == "json" or told[2] == f"/out/{file}"
+
+
 def changed(file: Path, old: str, new: str) -> Path:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert old in text

@@ -124,7 +124,7 @@ def test_five_thousand_random_mixtures_sum_to_exactly_one_and_stay_within_a_mill
 def test_every_exporter_reads_back_to_the_mixture_without_zeros_or_exponents(name: str) -> None:
     for mixture in random_mixtures(300):
         given = export(dict(mixture))
-        files = EXPORTERS[name](given, {domain: f"/d/{domain}" for domain in mixture})
+        files = EXPORTERS[name](given, {domain: {"path": f"/d/{domain}", "tokens_a_row": 9} for domain in mixture})
         back = json.loads(files["quickstart.json"])["domains"]
         assert [entry["name"] for entry in back] == list(given.millionths)
         assert all(abs(entry["weight"] - mixture[entry["name"]]) <= 1.000001e-6 for entry in back)
@@ -163,6 +163,11 @@ def test_names_in_any_script_and_with_any_sign_survive() -> None:
         ({"web": "/a", "code": 3}, "got 3"),
         ({"web": "/a", "code": [3]}, "write it as text"),
         ({"web": "/a", "code": "/b.bin"}, "without its ending"),
+        ({"web": "/a", "code": {"tokens_a_row": 9}}, "must have `path`"),
+        ({"web": "/a", "code": {"path": "/b", "tokens_a_rw": 9}}, "tokens_a_rw"),
+        ({"web": "/a", "code": {"path": "/b", "tokens_a_row": 0}}, "positive number; got 0"),
+        ({"web": "/a", "code": {"path": "/b", "tokens_a_row": "1e3"}}, "positive number; got '1e3'"),
+        ({"web": "/a", "code": {"path": 3, "tokens_a_row": 9}}, "got 3"),
     ],
 )
 def test_paths_that_do_not_fit_are_named(paths: dict[str, object], word: str) -> None:
@@ -179,8 +184,10 @@ def test_a_domain_without_weight_needs_no_path() -> None:
 
 def test_a_paths_file_maps_domains_to_paths(tmp_path: Path) -> None:
     file = tmp_path / "paths.yaml"
-    file.write_text("web: /a\ncode: [/b, /c]\nmath: {/d: 2}\n")
-    assert read_paths(file) == {"web": "/a", "code": ["/b", "/c"], "math": {"/d": 2}}
+    file.write_text("web: /a\ncode: [/b, /c]\nmath: {/d: 2}\nwiki: {path: {/e: 2}, tokens_a_row: 9}\n")
+    assert read_paths(file) == {
+        "web": "/a", "code": ["/b", "/c"], "math": {"/d": 2}, "wiki": {"path": {"/e": 2}, "tokens_a_row": 9},
+    }  # fmt: skip
     file.write_text("- web\n")
     with pytest.raises(ExportError, match="map domains to paths"):
         read_paths(file)
