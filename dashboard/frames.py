@@ -241,14 +241,15 @@ def load_trial(location: str, name: str, number: int) -> TrialFrames:
     """Return the details of one trial of the search `name`; StoreError where there is none."""
     with Store(location, read_only=True) as store:
         trial = store.trial(_found(store, name).id, number)
+        detail = store.detail(trial.search_id, number)
         curve = store.curve(trial.run_hash)
         attempts, sessions = store.attempts(trial.id), store.sessions(trial.search_id)
         details = store.run(trial.run_hash).details
     return TrialFrames(
         number=number,
-        epochs=trial.epochs,
+        epochs=detail.epochs,
         curve=pd.DataFrame(curve, columns=["tokens", "loss"]),
-        predicted={key: _mean_and_sd(value) for key, value in trial.predicted.items()},
+        predicted={key: _mean_and_sd(value) for key, value in detail.predicted.items()},
         seen=tuple(trial.seen),
         attempts=_attempts(attempts, sessions),
         details={str(key): str(value) for key, value in details.items() if not isinstance(value, dict | list)},

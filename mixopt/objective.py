@@ -22,7 +22,10 @@ ACCURACY = "accuracy/"  # begins what a user may call it
 
 def minimized(losses: Mapping[str, float], accuracies: Mapping[str, float]) -> dict[str, float]:
     """Return losses by their sets, and the errors of accuracies by `error/<set>`."""
-    return dict(losses) | {ERROR + name: 1.0 - accuracy for name, accuracy in accuracies.items()}
+    found = dict(losses)
+    for name, accuracy in accuracies.items():
+        found[ERROR + name] = 1.0 - accuracy
+    return found
 
 
 def error_items(items: Mapping[str, int]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from store.errors import StoreError as StoreError
 from store.errors import StoreUnavailable as StoreUnavailable
 from store.errors import TrialStateError as TrialStateError
 from store.migrate import upgrade as upgrade
+from store.plain_rows import without_sweeps as without_sweeps
 from store.records import Artifact as Artifact
 from store.records import Attempt as Attempt
 from store.records import Changes as Changes
@@ -34,6 +35,7 @@ from store.records import Search as Search
 from store.records import Tally as Tally
 from store.records import Totals as Totals
 from store.records import Trial as Trial
+from store.records import TrialDetail as TrialDetail
 from store.records import WeightRows as WeightRows
 from store.store import Store as Store
 from store.upkeep import Vacuumed as Vacuumed

@@ -19,6 +19,8 @@ APPEND_ONLY = (
     "curve_points",
     "artifacts",
     "retractions",
+    "domain_changes",
+    "outdated_trials",
     "fits",
     "recommendations",
     "sessions",

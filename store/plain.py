@@ -1,5 +1,6 @@
 """What may be stored: finite numbers and plain values, checked once at the border."""
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -113,6 +114,42 @@ class Numbers(Sequence[int]):
         for words in self._text.split(",") if self._text else ():
             first, _, last = words.partition("-")
             yield range(int(first), int(last or first) + 1)
+
+
+class StoredStages(Sequence[tuple[float, dict[str, float]]]):
+    """The stages of a recipe, kept as the JSON that they were stored as: of most trials, nobody looks at them."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[float, dict[str, float]]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[tuple[float, dict[str, float]]]: ...
+
+    def __getitem__(
+        self, place: int | slice
+    ) -> tuple[float, dict[str, float]] | Sequence[tuple[float, dict[str, float]]]:
+        """Return the stage at a place."""
+        return tuple(self)[place]
+
+    def __len__(self) -> int:
+        return len(json.loads(self._text))
+
+    def __iter__(self) -> Iterator[tuple[float, dict[str, float]]]:
+        return ((share, weights) for share, weights in json.loads(self._text))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredStages | tuple) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"StoredStages({self._text!r})"
 
 
 def _key(key: object, *, what: str) -> str:

@@ -19,7 +19,7 @@ MEASUREMENT_KINDS = ("loss", "accuracy")
 WASTED_STATES = ("duplicate", "cancelled", "lost")
 MAX_BIGINT = 2**63 - 1  # the widest integer that every database holds
 
-Stages = tuple[tuple[float, dict[str, float]], ...]
+Stages = Sequence[tuple[float, Mapping[str, float]]]
 
 
 class CurvePoint(NamedTuple):
@@ -134,16 +134,14 @@ class NewTrial:
             not_negative(prediction["sd"], what=f"the predicted sd of {name!r}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
+class Trial(NamedTuple):
     """A run as one search asked for it, with what was measured on its part: losses (bits per byte), and accuracies.
 
     A trial that was taken back reads as "retracted", has no measurements, and says why in `error`; likewise one that
-    weighs a domain that was removed since as "outdated". `weights` and `epochs` are of the search's domains as they are
-    now, whatever they were called then; `stale` is the fraction of its tokens from text that is another by now.
-    `items` counts the questions behind an accuracy, where that is known.
-    `elapsed_s` is None until something has ended; a trial that took over a finished run has neither attempts nor
-    `started_at`.
+    weighs a domain that was removed since as "outdated". `weights` are of the search's domains as they are now,
+    whatever they were called then; `stale` is the fraction of its tokens from text that is another by now.
+    `recipe` and `seen` are as it was proposed. `items` counts the questions behind an accuracy, where that is known.
+    `elapsed_s` is None until something has ended; a trial that took over a finished run has no attempts.
     """
 
     id: int
@@ -158,20 +156,31 @@ class Trial:
     recipe: Stages
     state: str
     reason: str
-    predicted: Mapping[str, Mapping[str, float]]
     seen: Sequence[int]
     charged_flops: float
     losses: Mapping[str, float]
     accuracies: Mapping[str, float]
     items: Mapping[str, int]
-    epochs: Mapping[str, float]
     error: str | None
     attempts: int
     elapsed_s: float | None
+    stale: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialDetail:
+    """What else is recorded of a trial: what was predicted for it, its passes over its domains, and when it was what.
+
+    predicted: mean and sd by the objective's name and those of evaluation sets. epochs: of the search's domains as they
+    are now, of unchanged text only; empty until it is completed. A trial that took over a finished run never started.
+    """
+
+    number: int
+    predicted: Mapping[str, Mapping[str, float]]
+    epochs: Mapping[str, float]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    stale: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

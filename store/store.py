@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from store import (
     attempts,
     columns,
+    details,
     domains,
     fits,
     inbox,
@@ -48,6 +49,7 @@ from store.records import (
     Tally,
     Totals,
     Trial,
+    TrialDetail,
     WeightRows,
 )
 from store.schema import TrialRow
@@ -180,6 +182,16 @@ class Store:
         """Return a trial by its number in a search."""
         with self._connections.read() as session:
             return trials.get(session, search_id, number)
+
+    def detail(self, search_id: int, number: int) -> TrialDetail:
+        """Return what else is recorded of a trial; NotInStore where there is none of that number."""
+        with self._connections.read() as session:
+            return details.get(session, search_id, number)
+
+    def details(self, search_id: int, *, numbers: Collection[int] | None = None) -> dict[int, TrialDetail]:
+        """Return what else is recorded of trials of a search, by number; None stands for all of them."""
+        with self._connections.read() as session:
+            return details.read(session, search_id, numbers=numbers)
 
     def last_completed(self, search_id: int, *, fidelity: str, count: int) -> list[Trial]:
         """Return the last `count` completed trials of a search at a fidelity, by number."""

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from store.clock import now
 from store.domains import Translation, translations
 from store.errors import InvalidRecord, NotInStore
-from store.plain import Numbers, plain, plain_mapping, to_ranges
-from store.plain_rows import rows
-from store.records import OUTDATED, RETRACTED, Changes, NewTrial, Stages, Totals, Trial
+from store.plain import Numbers, StoredStages, plain, plain_mapping, to_ranges
+from store.plain_rows import raw_rows, without_sweeps
+from store.records import OUTDATED, RETRACTED, Changes, NewTrial, Totals, Trial
 from store.retractions import RETRACTABLE, run_id_of, shown_state
 from store.schema import (
     AttemptRow,
@@ -45,32 +45,17 @@ def add(session: Session, search_id: int, new: Sequence[NewTrial]) -> list[Trial
 
 
 def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
-    """Return the trials under `condition` by number, in six queries whatever their number."""
-    query = (
-        select(
-            TrialRow.__table__,
-            RunRow.run_hash,
-            RunRow.epochs,
-            RunRow.elapsed_s,
-            RetractionRow.reason.label("wrong"),
-            DomainChangeRow.note.label("gone"),
+    """Return the trials under `condition` by search and number, in six queries whatever their number."""
+    with without_sweeps():
+        found = list(raw_rows(session, _lines(condition)))
+        search_ids = {search_id for _, search_id, *_ in found}
+        parts = _Parts(
+            weights=_weights(session, condition, search_ids),
+            measured=_measured(session, condition),
+            attempts=_attempts(session, condition),
+            changed=translations(session, search_ids),
         )
-        .join(RunRow, RunRow.id == TrialRow.run_id)
-        .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
-        .outerjoin(OutdatedRow, and_(OutdatedRow.trial_id == TrialRow.id, TrialRow.state.in_(RETRACTABLE)))
-        .outerjoin(DomainChangeRow, DomainChangeRow.id == OutdatedRow.change_id)
-        .where(condition)
-        .order_by(TrialRow.search_id, TrialRow.number)
-    )
-    parts = _Parts(
-        weights=_weights(session, condition),
-        measured=_measured(session, condition),
-        predicted=_predicted(session, condition),
-        elapsed_s=_elapsed(session, condition),
-    )
-    found = list(rows(session, query))
-    changed = translations(session, {row.search_id for row in found})
-    return [_to_record(row, parts, changed[row.search_id]) for row in found]
+        return [_to_record(line, parts) for line in found]
 
 
 def read_search(
@@ -104,8 +89,10 @@ def read_changes(session: Session, search_id: int, *, since: int) -> Changes:
     """Return the trials of a search that were altered after the change `since`."""
     require(session, search_id)
     mark = session.scalars(select(SearchRow.change).where(SearchRow.id == search_id)).one()
-    altered = read(session, and_(TrialRow.search_id == search_id, TrialRow.change > since)) if mark > since else []
-    return Changes(mark=mark, trials=tuple(altered))
+    mine: ColumnElement[bool] = TrialRow.search_id == search_id
+    if since > 0:
+        mine = and_(mine, TrialRow.change > since)
+    return Changes(mark=mark, trials=tuple(read(session, mine)) if mark > since else ())
 
 
 def mark_all(session: Session, search_id: int) -> None:
@@ -119,9 +106,14 @@ def get(session: Session, search_id: int, number: int) -> Trial:
     require(session, search_id)
     found = read(session, and_(TrialRow.search_id == search_id, TrialRow.number == number))
     if not found:
-        count = session.scalar(select(func.count()).where(TrialRow.search_id == search_id))
-        raise NotInStore(f"the search has no trial {number}; it has {count}, numbered from 0")
+        raise no_trial(session, search_id, number)
     return found[0]
+
+
+def no_trial(session: Session, search_id: int, number: int) -> NotInStore:
+    """Return what to raise where a search has no trial of that number."""
+    count = session.scalar(select(func.count()).where(TrialRow.search_id == search_id))
+    return NotInStore(f"the search has no trial {number}; it has {count}, numbered from 0")
 
 
 def is_measured() -> ColumnElement[bool]:
@@ -134,24 +126,21 @@ def is_measured() -> ColumnElement[bool]:
     )
 
 
-_OF_RUNS = (RunRow.run_hash, RunRow.epochs, RunRow.elapsed_s)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    losses: dict[str, float] = field(default_factory=dict)
-    accuracies: dict[str, float] = field(default_factory=dict)
-    items: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Parts:
-    """What belongs to trials from other tables, by trial id."""
+    """What belongs to trials from other tables, by trial id; `changed` by search."""
 
     weights: Mapping[int, dict[str, float]]
-    measured: Mapping[int, "_Measured"]
-    predicted: Mapping[int, dict[str, dict[str, float]]]
-    elapsed_s: Mapping[int, list[float | None]]
+    measured: "_Measured"
+    attempts: Mapping[int, list[float | None]]
+    changed: Mapping[int, Translation]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    losses: dict[int, dict[str, float]] = field(default_factory=dict)
+    accuracies: dict[int, dict[str, float]] = field(default_factory=dict)
+    items: dict[int, dict[str, int]] = field(default_factory=dict)
 
 
 def _add_one(
@@ -228,106 +217,119 @@ def _domain_ids(session: Session, search_id: int) -> dict[str, int]:
     return {name: ids[name] for name in get_search(session, search_id).domains}
 
 
-def _weights(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, float]]:
-    query = (
-        select(WeightRow.trial_id, DomainRow.name, WeightRow.weight)
-        .join(TrialRow, TrialRow.id == WeightRow.trial_id)
-        .join(DomainRow, DomainRow.id == WeightRow.domain_id)
+def _lines(condition: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """Return the query of what the trials under `condition` have one of each."""
+    row = TrialRow
+    of_trials = (row.id, row.search_id, row.number, row.purpose, row.fidelity, row.seed, row.part, row.state)
+    return (
+        select(
+            *of_trials,
+            *(row.reason, row.seen, row.charged_flops, row.error, cast(row.recipe, Text).label("recipe")),
+            *(RunRow.run_hash, RunRow.elapsed_s),
+            RetractionRow.reason.label("wrong"),
+            DomainChangeRow.note.label("gone"),
+        )
+        .join(RunRow, RunRow.id == TrialRow.run_id)
+        .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
+        .outerjoin(OutdatedRow, and_(OutdatedRow.trial_id == TrialRow.id, TrialRow.state.in_(RETRACTABLE)))
+        .outerjoin(DomainChangeRow, DomainChangeRow.id == OutdatedRow.change_id)
         .where(condition)
-        .order_by(WeightRow.trial_id, DomainRow.position)
+        .order_by(TrialRow.search_id, TrialRow.number)
+    )
+
+
+# The parts are sorted by trial as the trials are: then one index serves to find them and to sort them.
+
+
+def _weights(
+    session: Session, condition: ColumnElement[bool], search_ids: Collection[int]
+) -> dict[int, dict[str, float]]:
+    listed = select(DomainRow.id, DomainRow.name).where(DomainRow.search_id.in_(search_ids))
+    names = dict(session.execute(listed).all())
+    query = (
+        select(WeightRow.trial_id, WeightRow.domain_id, WeightRow.weight)
+        .join(TrialRow, TrialRow.id == WeightRow.trial_id)
+        .where(condition)
+        .order_by(TrialRow.search_id, TrialRow.number, WeightRow.domain_id)
     )
     found: dict[int, dict[str, float]] = {}
-    for trial_id, domain, weight in rows(session, query):
-        found.setdefault(trial_id, {})[domain] = weight
+    last, weights = -1, dict[str, float]()
+    for trial_id, domain_id, weight in raw_rows(session, query):
+        if trial_id != last:
+            last, weights = trial_id, found.setdefault(trial_id, {})
+        weights[names[domain_id]] = weight
     return found
 
 
-def _measured(session: Session, condition: ColumnElement[bool]) -> dict[int, _Measured]:
+def _measured(session: Session, condition: ColumnElement[bool]) -> _Measured:
     row = MeasurementRow
     query = (
         select(TrialRow.id, row.evaluation_set, row.kind, row.value, row.items)
         .join(MeasurementRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
-        .where(condition, shown_state() == "completed")
-        .order_by(TrialRow.id, MeasurementRow.evaluation_set)
+        .where(condition, TrialRow.state == "completed")
+        .order_by(TrialRow.search_id, TrialRow.number, row.evaluation_set)
     )
-    found: dict[int, _Measured] = {}
-    for trial_id, evaluation_set, kind, value, items in rows(session, query):
-        measured = found.setdefault(trial_id, _Measured())
-        (measured.losses if kind == "loss" else measured.accuracies)[evaluation_set] = value
+    found = _Measured()
+    last, losses = -1, dict[str, float]()
+    for trial_id, evaluation_set, kind, value, items in raw_rows(session, query):
+        if kind == "loss":
+            if trial_id != last:
+                last, losses = trial_id, found.losses.setdefault(trial_id, {})
+            losses[evaluation_set] = value
+            continue
+        found.accuracies.setdefault(trial_id, {})[evaluation_set] = value
         if items is not None:
-            measured.items[evaluation_set] = items
+            found.items.setdefault(trial_id, {})[evaluation_set] = items
     return found
 
 
-def _predicted(session: Session, condition: ColumnElement[bool]) -> dict[int, dict[str, dict[str, float]]]:
-    query = (
-        select(PredictionRow.trial_id, PredictionRow.name, PredictionRow.mean, PredictionRow.sd)
-        .join(TrialRow, TrialRow.id == PredictionRow.trial_id)
-        .where(condition)
-        .order_by(PredictionRow.trial_id, PredictionRow.name)
-    )
-    found: dict[int, dict[str, dict[str, float]]] = {}
-    for trial_id, name, mean, sd in rows(session, query):
-        found.setdefault(trial_id, {})[name] = {"mean": mean, "sd": sd}
-    return found
-
-
-def _elapsed(session: Session, condition: ColumnElement[bool]) -> dict[int, list[float | None]]:
+def _attempts(session: Session, condition: ColumnElement[bool]) -> dict[int, list[float | None]]:
+    """Return the seconds of every attempt at a trial, oldest first."""
     query = (
         select(AttemptRow.trial_id, AttemptRow.elapsed_s)
         .join(TrialRow, TrialRow.id == AttemptRow.trial_id)
         .where(condition)
-        .order_by(AttemptRow.trial_id, AttemptRow.number)
+        .order_by(TrialRow.search_id, TrialRow.number, AttemptRow.number)
     )
     found: dict[int, list[float | None]] = {}
-    for trial_id, elapsed_s in rows(session, query):
+    for trial_id, elapsed_s in raw_rows(session, query):
         found.setdefault(trial_id, []).append(elapsed_s)
     return found
 
 
-def _to_record(row: Row[*tuple[Any, ...]], parts: _Parts, changed: Translation) -> Trial:
-    attempts = parts.elapsed_s.get(row.id, [])
-    completed = row.state == "completed"
-    measured = parts.measured.get(row.id, _Measured())
-    weights, stale = changed.weights(row.number, parts.weights.get(row.id, {}))
-    stands = completed and row.wrong is None and row.gone is None
+def _to_record(line: tuple[Any, ...], parts: _Parts) -> Trial:
+    key, search_id, number, purpose, fidelity, seed, part, state, reason, seen, flops, error, *rest = line
+    recipe, run_hash, elapsed_s, wrong, gone = rest
+    attempts = parts.attempts.get(key, ())
+    weights, stale = parts.weights.get(key, {}), 0.0
+    if parts.changed[search_id].changes:
+        weights, stale = parts.changed[search_id].weights(number, weights)
+    completed = state == "completed"
+    if wrong is not None:
+        state, error = RETRACTED, f"retracted: {wrong}"
+    elif gone is not None:
+        state, error = OUTDATED, f"outdated: {gone}"
+    stands = state == "completed"
     return Trial(
-        id=row.id,
-        search_id=row.search_id,
-        number=row.number,
-        run_hash=row.run_hash,
-        purpose=row.purpose,
-        fidelity=row.fidelity,
-        seed=row.seed,
-        part=row.part,
-        weights=weights,
-        recipe=_stages(row.recipe),
-        state=RETRACTED if row.wrong is not None else OUTDATED if row.gone is not None else row.state,
-        reason=row.reason,
-        predicted=parts.predicted.get(row.id, {}),
-        seen=Numbers(row.seen),
-        charged_flops=row.charged_flops,
-        losses=measured.losses,
-        accuracies=measured.accuracies,
-        items=measured.items,
-        epochs=changed.epochs(row.number, row.epochs) if stands else {},
-        error=_error(row),
-        attempts=len(attempts),
-        elapsed_s=row.elapsed_s if completed else attempts[-1] if attempts else None,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        stale=stale,
+        key,
+        search_id,
+        number,
+        run_hash,
+        purpose,
+        fidelity,
+        seed,
+        part,
+        weights,
+        StoredStages(recipe),
+        state,
+        reason,
+        Numbers(seen),
+        flops,
+        parts.measured.losses.get(key, {}) if stands else {},
+        parts.measured.accuracies.get(key, {}) if stands else {},
+        parts.measured.items.get(key, {}) if stands else {},
+        error,
+        len(attempts),
+        elapsed_s if completed else attempts[-1] if attempts else None,
+        stale,
     )
-
-
-def _error(row: Row[*tuple[Any, ...]]) -> str | None:
-    """Return why a trial failed, or why it does not count."""
-    if row.wrong is not None:
-        return f"retracted: {row.wrong}"
-    error: str | None = row.error
-    return error if row.gone is None else f"outdated: {row.gone}"
-
-
-def _stages(recipe: list[Any]) -> Stages:
-    return tuple((share, weights) for share, weights in recipe)

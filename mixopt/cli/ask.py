@@ -39,7 +39,9 @@ def ask(
                 ledger, search, Folders.beside(store), report=lambda line: print(line, file=sys.stderr)
             ).name
         trials = asking.ask(ledger, name, n=n)
-        tokens = {rung["name"]: rung["tokens"] for rung in find(ledger, name).config["ladder"]}
+        found = find(ledger, name)
+        tokens = {rung["name"]: rung["tokens"] for rung in found.config["ladder"]}
+        details = ledger.details(found.id, numbers=[trial.number for trial in trials])
     rows = [
         {
             "trial": trial.number,
@@ -48,7 +50,7 @@ def ask(
             "seed": trial.seed,
             "weights": dict(trial.weights),
             "reason": trial.reason,
-            "predicted": dict(trial.predicted),
+            "predicted": dict(details[trial.number].predicted),
             "charged_flops": trial.charged_flops,
         }
         for trial in trials

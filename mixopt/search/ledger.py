@@ -11,7 +11,7 @@ from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
 from proxies.checkpoint import WEIGHTS, Checkpoint
-from store import Artifact, NewTrial, Store, Trial
+from store import Artifact, NewTrial, Store, Trial, without_sweeps
 
 ExpertRuns = Mapping[str, str | None]  # every domain's data expert by the hash of its run; None: it could not be had
 
@@ -81,37 +81,40 @@ def begun(proposal: Proposal, trials: Sequence[Trial], setting: Setting, store: 
 def read_history(trials: Sequence[Trial], setting: Setting) -> History:
     """Return what strategies may see of `trials`: everything but the proof and fidelities that are on no rung."""
     observations, failures, pending = [], [], []
-    for trial in trials:
-        if trial.purpose == "proof" or trial.fidelity not in setting.problem.ladder:
-            continue
-        if trial.stale > STALE_LIMIT or not set(trial.weights) <= set(setting.names):  # of text that is no more
-            continue
-        mixture = Mixture(trial.weights)
-        seed = trial.seed - (0 if trial.purpose == IMPORTED else setting.config.seed * SEEDS_A_SEARCH)
-        if trial.state == "completed":
-            observations.append(
-                Observation(
-                    trial=trial.number,
-                    mixture=mixture,
-                    fidelity=trial.fidelity,
-                    seed=seed,
-                    losses=minimized(trial.losses, trial.accuracies),
-                    cost_flops=trial.charged_flops,
-                    items=error_items(trial.items),
-                    stale=trial.stale,
+    first_seed, names = setting.config.seed * SEEDS_A_SEARCH, set(setting.names)
+    rungs = {rung.name for rung in setting.problem.ladder}
+    with without_sweeps():
+        for trial in trials:
+            if trial.purpose == "proof" or trial.fidelity not in rungs:
+                continue
+            if trial.stale > STALE_LIMIT or not trial.weights.keys() <= names:  # of text that is no more
+                continue
+            mixture = Mixture(trial.weights)
+            seed = trial.seed if trial.purpose == IMPORTED else trial.seed - first_seed
+            if trial.state == "completed":
+                observations.append(
+                    Observation(
+                        trial=trial.number,
+                        mixture=mixture,
+                        fidelity=trial.fidelity,
+                        seed=seed,
+                        losses=minimized(trial.losses, trial.accuracies),
+                        cost_flops=trial.charged_flops,
+                        items=error_items(trial.items),
+                        stale=trial.stale,
+                    )
                 )
-            )
-        elif trial.state in ("failed", "diverged"):
-            failures.append(
-                Failure(
-                    trial=trial.number,
-                    mixture=mixture,
-                    fidelity=trial.fidelity,
-                    kind="diverged" if trial.state == "diverged" else "failed",
+            elif trial.state in ("failed", "diverged"):
+                failures.append(
+                    Failure(
+                        trial=trial.number,
+                        mixture=mixture,
+                        fidelity=trial.fidelity,
+                        kind="diverged" if trial.state == "diverged" else "failed",
+                    )
                 )
-            )
-        elif trial.state in WAITING:
-            pending.append(Pending(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, seed=seed))
+            elif trial.state in WAITING:
+                pending.append(Pending(trial=trial.number, mixture=mixture, fidelity=trial.fidelity, seed=seed))
     return History(observations=tuple(observations), failures=tuple(failures), pending=tuple(pending))
 
 

@@ -10,7 +10,7 @@ from mixopt.config import objective_of
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
 from mixopt.objective import ERROR, Objective
-from store import MeasuredColumns, Search, Store, Tally, Totals, Trial
+from store import MeasuredColumns, Search, Store, Tally, Totals
 
 SAMPLES = 20  # trials of the top rung, the proof of the recommended mixture among them where there is one
 
@@ -94,7 +94,7 @@ def report(store: Store, name: str) -> SearchReport:
         trials=sum(each.trials for each in tallies),
         rungs=tuple(_rung(name, tallies, best) for name in dict.fromkeys(each.fidelity for each in tallies)),
         natural=dict(Mixture.proportional({name: float(tokens) for name, tokens in search.domains.items()})),
-        epochs=_epochs(_samples(store, search, payload), payload),
+        epochs=_epochs(store, search, payload),
         target_epochs=_target_epochs(search, payload),
         recommendation=payload,
         retracted=tuple((each.number, each.reason) for each in store.retractions(search.id)),
@@ -129,7 +129,7 @@ def summaries(store: Store) -> list[dict[str, object]]:
 
 def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
     """Return every trial of `search` as JSON holds it, its objective computed on reading (None: no losses)."""
-    objective = objective_of(search.config)
+    objective, details = objective_of(search.config), store.details(search.id)
     return [
         {
             "number": trial.number,
@@ -144,8 +144,8 @@ def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
             "losses": dict(trial.losses),
             "accuracies": dict(trial.accuracies),
             "items": dict(trial.items),
-            "epochs": dict(trial.epochs),
-            "predicted": dict(trial.predicted),
+            "epochs": dict(details[trial.number].epochs),
+            "predicted": dict(details[trial.number].predicted),
             "seen": list(trial.seen),
             "charged_flops": trial.charged_flops,
             "elapsed_s": trial.elapsed_s,
@@ -222,21 +222,16 @@ def _column(measured: MeasuredColumns, name: str) -> Mapping[int, float]:
     return measured.losses.get(name, {})
 
 
-def _samples(store: Store, search: Search, payload: Mapping[str, Any] | None) -> list[Trial]:
-    """Return the last trials of the top rung, which tell how many passes a weight makes there."""
-    if payload is None:
-        return []
-    return store.last_completed(search.id, fidelity=str(search.config["ladder"][-1]["name"]), count=SAMPLES)
-
-
-def _epochs(trials: Sequence[Trial], payload: Mapping[str, Any] | None) -> Mapping[str, float]:
-    """Return the passes of the recommended mixture at a rung, in proportion to those of its completed `trials`."""
+def _epochs(store: Store, search: Search, payload: Mapping[str, Any] | None) -> Mapping[str, float]:
+    """Return the passes of the recommended mixture at the top rung, in proportion to those of its last trials."""
     if payload is None:
         return {}
+    trials = store.last_completed(search.id, fidelity=str(search.config["ladder"][-1]["name"]), count=SAMPLES)
+    details = store.details(search.id, numbers=[trial.number for trial in trials])
     a_weight = {
         name: epochs / trial.weights[name]
         for trial in trials
-        for name, epochs in trial.epochs.items()
+        for name, epochs in details[trial.number].epochs.items()
         if trial.weights.get(name, 0.0) > 0.0
     }
     return {name: w * a_weight[name] for name, w in payload["mixture"].items() if name in a_weight and w > 0.0}

@@ -154,7 +154,7 @@ class Setting:
         tokens = self.expert_tokens(only_domain(trial.weights)) if is_expert else rung.tokens
         return Job(
             key=trial.id,
-            recipe=trial.recipe,
+            recipe=tuple(trial.recipe),
             proxy=rung.proxy,
             tokens=tokens,
             seed=trial.seed,

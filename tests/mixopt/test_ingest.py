@@ -79,7 +79,8 @@ def test_costs_are_charged_as_stated_and_epochs_are_tokens_over_those_there_are(
     assert {t.state for t in trials} == {"completed"}
     assert {t.purpose for t in trials} == {"imported"}
     assert sum(t.charged_flops for t in trials) == pytest.approx(6 * 1.0 + 6 * 20.0)
-    assert all(t.epochs["web"] == pytest.approx(2.0 * t.weights["web"]) for t in trials)
+    details = store.details(find(store, "new").id)
+    assert all(details[t.number].epochs["web"] == pytest.approx(2.0 * t.weights["web"]) for t in trials)
 
 
 def test_importing_again_adds_nothing_whatever_the_order_of_the_rows(store: Store, table: RunsTable) -> None:

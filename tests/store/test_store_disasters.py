@@ -85,7 +85,8 @@ def test_no_attempt_ends_before_it_began_when_the_clock_jumps_back(
     assert all(each.ended_at is not None and each.ended_at >= each.started_at for each in attempts)
     assert [each.elapsed_s for each in attempts] == [4.0, 2.0, 0.0]
     ended = file_store.trials(search.id, states=["completed", "failed"])
-    assert all(t.finished_at is not None and t.started_at is not None and t.finished_at >= t.started_at for t in ended)
+    times = [file_store.detail(search.id, t.number) for t in ended]
+    assert all(t.finished_at is not None and t.started_at is not None and t.finished_at >= t.started_at for t in times)
 
 
 @pytest.fixture

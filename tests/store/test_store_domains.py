@@ -33,11 +33,12 @@ def seen(store: Store, search: Search) -> Search:
 
 
 def test_an_added_domain_had_no_weight(store: Store, seen: Search) -> None:
-    before = store.trial(seen.id, 0)
+    before, detail = store.trial(seen.id, 0), store.detail(seen.id, 0)
     revision = change(store, seen, NOW | {"books": 7})
     after = store.trial(seen.id, 0)
     assert after.weights == {"web": 0.5, "code": 0.5, "math": 0.0, "books": 0.0}
-    assert (after.state, after.losses, after.stale, after.epochs) == ("completed", before.losses, 0.0, before.epochs)
+    assert (after.state, after.losses, after.stale) == ("completed", before.losses, 0.0)
+    assert store.detail(seen.id, 0) == detail
     found = store.search(seen.id)
     assert list(found.domains.items()) == [*NOW.items(), ("books", 7)]
     assert (found.corpus, found.config_hash, revision.number) == ({"digest": "h1"}, "h1", 1)
@@ -49,7 +50,7 @@ def test_a_renamed_domain_keeps_weights_and_passes_under_its_new_name(store: Sto
     change(store, seen, {"crawl": 1_000, "code": 200, "math": 30}, parts={"web": {"crawl": 1.0}})
     found = store.trial(seen.id, 0)
     assert found.weights == {"crawl": 0.5, "code": 0.5, "math": 0.0}
-    assert found.epochs == {"crawl": 0.5, "code": 2.5}
+    assert store.detail(seen.id, 0).epochs == {"crawl": 0.5, "code": 2.5}
     assert found.recipe == ((1.0, {"web": 0.5, "code": 0.5}),)  # what was trained stays as it was called
     with pytest.raises(InvalidRecord, match="unknown domains"):
         store.add_trials(seen.id, [new_trial("r1")])
@@ -61,7 +62,7 @@ def test_the_weight_of_a_split_domain_falls_to_its_parts_by_their_tokens(store: 
     found = store.trial(seen.id, 0)
     assert found.weights == {"web-en": 0.375, "web-de": 0.125, "code": 0.5, "math": 0.0}
     assert (found.stale, found.state) == (0.0, "completed")
-    assert found.epochs == {"web-en": 0.5, "web-de": 0.5, "code": 2.5}
+    assert store.detail(seen.id, 0).epochs == {"web-en": 0.5, "web-de": 0.5, "code": 2.5}
 
 
 def test_trials_without_weight_on_a_removed_domain_remain_and_others_read_as_outdated(
@@ -73,7 +74,8 @@ def test_trials_without_weight_on_a_removed_domain_remain_and_others_read_as_out
     change(store, seen, {"web": 1_000}, parts={"code": {}}, config_hash="h2")
     [first, _] = store.trials(seen.id, states=["outdated"])
     assert first == store.trial(seen.id, 0)
-    assert (first.state, first.losses, first.epochs, first.charged_flops) == ("outdated", {}, {}, 10.0)
+    assert (first.state, first.losses, first.charged_flops) == ("outdated", {}, 10.0)
+    assert store.detail(seen.id, 0).epochs == {}
     assert first.error == "outdated: a change to h2"
     assert first.weights == {"web": 0.5, "code (removed)": 0.5}
     assert store.trials(seen.id, states=["completed"]) == []
@@ -89,7 +91,7 @@ def test_a_revised_domain_makes_its_share_stale(store: Store, seen: Search) -> N
     found = store.trial(seen.id, 0)
     assert found.stale == pytest.approx(0.2)
     assert found.weights == {"web": 0.5, "code": 0.5, "math": 0.0}
-    assert found.epochs == {"code": 2.5}
+    assert store.detail(seen.id, 0).epochs == {"code": 2.5}
     change(store, seen, NOW, revised={"web": 0.5, "math": 1.0}, config_hash="h2")
     assert store.trial(seen.id, 0).stale == pytest.approx(0.5 * (1.0 - 0.6 * 0.5))
     fresh = completed(store, store.add_trials(seen.id, [new_trial("r1")])[0])

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from store import Search, Store
+from store import DomainChange, Search, Store
 from store.guards import APPEND_ONLY, missing
 from tests.store.store_cases import completed, new_trial
 
@@ -11,6 +11,8 @@ def filled(store: Store, search: Search) -> None:
     trial = completed(store, store.add_trials(search.id, [new_trial()])[0])
     store.retract(trial.id, reason="wrong")
     store.add_trials(search.id, [new_trial("later")])
+    without_code = DomainChange(parts={"code": {}}, revised={}, domains={"web": 1_000, "math": 30}, corpus={})
+    store.change_domains(search.id, without_code, config={}, config_hash="h1", note="code is removed")
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,10 @@ def filled(store: Store, search: Search) -> None:
         ("UPDATE inbox SET kind = 'another'", "a message is never changed"),
         ("DELETE FROM measurements", "rows of measurements are never deleted"),
         ("DELETE FROM retractions", "rows of retractions are never deleted"),
+        ("UPDATE domain_changes SET first_trial = 0", "rows of domain_changes are never changed"),
+        ("DELETE FROM domain_changes", "rows of domain_changes are never deleted"),
+        ("UPDATE outdated_trials SET change_id = 1", "rows of outdated_trials are never changed"),
+        ("DELETE FROM outdated_trials", "rows of outdated_trials are never deleted"),
         ("DELETE FROM trials WHERE number = 1", "rows of trials are never deleted"),
     ],
 )

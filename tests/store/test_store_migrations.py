@@ -35,6 +35,14 @@ ROWS = [
         f"ended_at) VALUES (1, 0, 'w0', 'completed', 11.0, 4.0, {MOMENT}, {MOMENT}, {MOMENT})"
     ),
 ]
+ROWS_SINCE = {
+    "0005": (
+        "INSERT INTO domain_changes (search_id, revision, first_trial, parts, revised, domains, corpus, last_fit, "
+        "last_recommendation, note, created_at) VALUES (1, 0, 1, '{}', '{}', "
+        f"'[[\"web\", 1000], [\"code\", 200]]', '{{}}', 0, 0, 'nothing became of it', {MOMENT})"
+    ),
+    "0006": f"INSERT INTO throughputs VALUES ('cpu', 'p0', 5.0, {MOMENT})",
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -52,7 +60,7 @@ def test_a_store_of_an_older_revision_comes_along(place: str, revision: str) -> 
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        for row in ROWS:
+        for row in [*ROWS, *(row for since, row in ROWS_SINCE.items() if revision >= since)]:
             plain = row.replace("{kind}", "kind, " if later else "").replace("{loss}", "'loss', " if later else "")
             connection.execute(text(plain.replace(": ", r"\: ")))
         if revision >= "0003":  # from then on, adding the trial would have been counted
@@ -65,8 +73,9 @@ def test_a_store_of_an_older_revision_comes_along(place: str, revision: str) -> 
     assert check(place) == []
     with Store(place) as store:
         [trial] = store.trials(1)
-        assert (trial.state, trial.losses, trial.weights) == ("completed", {"prose": 1.25}, {"web": 1.0})
-        assert (trial.elapsed_s, trial.attempts, trial.epochs) == (4.0, 1, {"web": 0.5})
+        assert (trial.state, trial.losses, trial.weights["web"]) == ("completed", {"prose": 1.25}, 1.0)
+        assert store.throughput(device="cpu", identity="p0") == (5.0 if revision >= "0006" else None)
+        assert (trial.elapsed_s, trial.attempts, store.detail(1, 0).epochs) == (4.0, 1, {"web": 0.5})
         assert [t.number for t in store.changes(1, since=0).trials] == [0]
         change = DomainChange(parts={"code": {}}, revised={"web": 0.5}, domains={"web": 9}, corpus={})
         store.change_domains(1, change, config={}, config_hash="h1", note="code is removed")

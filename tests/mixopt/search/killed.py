@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -94,14 +94,15 @@ def opened(config: SearchConfig, store: Store, folders: Folders) -> Callable[[],
 
 def remade(driver: Callable[[], Driver], trials: Sequence[Trial]) -> list[int]:
     """Return the numbers of the trials of a strategy that it proposes again, given what each batch had seen."""
+    details = driver().store.details(trials[0].search_id)
     found, first = [], next(t.number for t in trials if t.purpose not in ("expert", "proof"))
     while first < len(trials) and trials[first].purpose != "proof":
-        past = [t if t.number in trials[first].seen else replace(t, state="queued") for t in trials[:first]]
+        past = [t if t.number in trials[first].seen else t._replace(state="queued") for t in trials[:first]]
         alike = [t for t in trials[first:] if tuple(t.seen) == tuple(trials[first].seen) and t.purpose != "proof"]
         for n in range(1, len(alike) + 1):  # how many were asked for at once is not recorded
             chosen = driver()._chosen(past, n, asker=None)
             assert chosen is not None
-            recorded = [(dict(t.weights), t.fidelity, t.reason, t.predicted) for t in alike[:n]]
+            recorded = [(dict(t.weights), t.fidelity, t.reason, details[t.number].predicted) for t in alike[:n]]
             if [_core(p) for p in chosen.proposals] == recorded:
                 found += [t.number for t in alike[:n]]
                 first += n
@@ -120,13 +121,14 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def proposals(trials: list[Trial]) -> list[tuple[object, ...]]:
-    """Return all of `trials` that does not tell the time of day."""
+def proposals(store: Store, search_id: int) -> list[tuple[object, ...]]:
+    """Return all that a store knows of the trials of a search, but the times of day."""
+    details = store.details(search_id)
     return [
         (
             *(trial.number, trial.purpose, trial.reason, trial.fidelity, trial.part, trial.seed, trial.run_hash),
-            *(trial.weights, trial.recipe, trial.predicted, tuple(trial.seen), trial.state, trial.charged_flops),
-            *(trial.losses, trial.epochs, trial.error, trial.elapsed_s),
+            *(trial.weights, trial.recipe, details[trial.number].predicted, tuple(trial.seen), trial.state),
+            *(trial.charged_flops, trial.losses, details[trial.number].epochs, trial.error, trial.elapsed_s),
         )
-        for trial in trials
+        for trial in store.trials(search_id)
     ]

@@ -52,7 +52,7 @@ def test_a_driver_killed_at_any_moment_leaves_no_trace_once_resumed(
     assert run(simulated(), location, tmp_path)[0] == 0, moment
     with Store(location, read_only=True) as again:
         [mine], [other] = again.searches(), store.searches()
-        assert proposals(again.trials(mine.id)) == proposals(store.trials(other.id)), moment
+        assert proposals(again, mine.id) == proposals(store, other.id), moment
         found, wanted = again.recommendation(mine.id), store.recommendation(other.id)
         assert found is not None
         assert wanted is not None
