@@ -11,7 +11,7 @@ from scipy.special import log_ndtr, ndtr
 
 from mixopt.optimize.encoding import Array, Indices, Inputs
 from mixopt.optimize.extrapolation import Outlook, Place, outlook
-from mixopt.optimize.surrogate import GUESSED_NOISE, Surrogate
+from mixopt.optimize.surrogate import Surrogate
 from mixopt.problem import Problem
 
 LEAST_VARIANCE = 1e-18  # keeps what is known exactly from dividing by nothing
@@ -58,7 +58,6 @@ class Belief:
     def _at(cls, surrogate: Surrogate, problem: Problem, inputs: Inputs, beyond: Sequence[Place]) -> "Belief":
         mean, joint = surrogate.posterior(inputs)
         names, count = [rung.name for rung in surrogate.rungs], len(inputs)
-        width = surrogate.rungs[0].scale.objective_width
         unknown = [f for f in problem.ladder if f.name not in names]
         ahead = [*(Place.of_rung(surrogate, problem, f.name) for f in unknown), *beyond]
         ways = outlook(surrogate, problem, inputs, mean[-1], ahead)
@@ -66,7 +65,7 @@ class Belief:
         order = [names.index(f.name) if f.name in names else len(names) + unknown.index(f) for f in problem.ladder]
         order += [len(names) + len(unknown) + k for k in range(len(beyond))]
         rows = (np.array(order)[:, None] * count + np.arange(count)).ravel()
-        noise = [rung.noise_sd**2 for rung in surrogate.rungs] + [(GUESSED_NOISE * width) ** 2] * len(ahead)
+        noise = [rung.noise_sd**2 for rung in surrogate.rungs] + [surrogate.rungs[-1].noise_sd ** 2] * len(ahead)
         return cls(
             mean=np.vstack([mean, ways.mean])[order],
             covariance=covariance[np.ix_(rows, rows)],

@@ -34,7 +34,7 @@ CHECKS = 0.4  # of the money at most goes to the first mixtures at the top rung
 ALIKE = 0.02  # total variation below which a mixture stands for the incumbent
 TOP_SHARE = 0.7  # of what is spent after the opening goes to the top rung at least, or cheap trials would never end
 WEIGHED = 64  # candidates of the least means, by which what is left is split over the rungs
-LEAST_GAIN = 1e-6  # bits per byte or nats: less is rounding, and would choose a trial by chance
+LEAST_GAIN = 1e-12  # bits per byte or nats: less is rounding, and would choose a trial by chance
 SLACK = 1e-9  # of a cost: float error
 LAST_PART = 0.1  # of the money, or a trial's, goes to the incumbent's neighbours; a fifth cost regret on simulated laws
 NEIGHBOUR = 0.1  # total variation from the incumbent, at most, of what is compared in the last part
@@ -214,11 +214,13 @@ class Desk:
         return list(best_split(offer, budget=left, rng=rng).money)
 
     def _is_last_part(self) -> bool:
-        """Return whether what is left, this call's proposals paid, is the last part."""
-        purse, left = self.evidence.purse, self._left_flops
+        """Return whether what is left, this call's proposals paid, is the last part, which pays for the top rung."""
+        purse, left, ladder = self.evidence.purse, self._left_flops, self.problem.ladder
         if purse is None or left is None:
             return False
-        return left <= max(LAST_PART * purse.total_flops, self.problem.ladder.top.cost_flops)
+        top = ladder.top.cost_flops * (1.0 - SLACK)
+        after_another = top + ladder.cheapest.cost_flops  # with less, one more cheap trial would leave too little
+        return top <= left < max(LAST_PART * purse.total_flops, after_another)
 
     def _neighbours(self) -> Array:
         """Return 1 for the incumbent and what lies near it, 0 for the rest, `B`."""

@@ -18,12 +18,13 @@ from mixopt.optimize.residual import PRIOR_RUNS, Residual
 from mixopt.optimize.scale import Scale, features_of, first_scale, moved_scale
 from mixopt.optimize.scale_law import handed_up
 from mixopt.optimize.stack import combined, folds, leant, stack_weights
-from mixopt.optimize.surrogate import GUESSED_NOISE, OfRows, RungFit, Surrogate, spread_of
+from mixopt.optimize.surrogate import OfRows, RungFit, Surrogate, spread_of
 from mixopt.optimize.threads import one_thread
 from mixopt.problem import Problem
 
-MISFIT = 0.12  # of members, in spreads of the losses
+MISFIT = 0.104  # of members, in spreads of the losses; with the guess of the noise 0.12
 GUESSED_DRIFT = 0.15  # likewise, of what a rung adds to the one below; a guess
+GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
 STALE = 3.0  # spreads of the losses that an observation misses of which all tokens are stale; see STALE_LIMIT
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
@@ -62,7 +63,9 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     y = np.nan_to_num((linked - scale.center) / scale.linked_width).T
     explained = (links.variance(every.losses, every.items) / scale.linked_width**2).T
     doubted = (STALE * every.stale) ** 2
-    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2) + explained + doubted)
+    sets_noise = _sets_noise(linked, every, scale, below)
+    seeds = np.maximum((sets_noise / scale.linked_width)[:, None] ** 2, explained)
+    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2) + seeds + doubted)
     precision *= np.isfinite(linked).T
     names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
@@ -84,7 +87,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     at_rows = np.stack([member(features)[:, :n] for member in fitted])
     losses = combined(shares, at_rows) * scale.linked_width + scale.center
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
-    known = _known_noise(table, below) + (GUESSED_NOISE * scale.objective_width) ** 2
+    known = _known_noise(table, below) + _guessed_noise(scale, below) ** 2
     fresh = table.stale == 0.0
     noise = _noise_sd(values[fresh], table.groups[fresh], known) if table.noise_sd is None else table.noise_sd
     residual, slope = _residual(table, values, missed, noise**2 * tail, scale, below)
@@ -102,6 +105,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         errors=errors,
         sets_left=linked[:n] - losses,
         noise_sd=noise,
+        sets_noise=sets_noise,
         row_noise=noise**2 * tail + (residual.amplitude * 0.5) ** 2 * (tail - 1.0),
         residual=residual,
         slope=slope,
@@ -114,7 +118,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
 def _scale(table: Table, values: Array, linked: Array, lower: Array | None, below: Surrogate) -> Scale:
     links = below.encoding.links
     if lower is None:
-        return first_scale(values, linked, table.inputs.experts, links)
+        return first_scale(table.inputs, values, linked, links)
     lower_values = below.objective.of_array(links.back(lower), below.encoding.sets)
     return moved_scale(below.rungs[-1].scale, values, linked, lower, lower_values, links)
 
@@ -191,6 +195,31 @@ def _known_noise(table: Table, model: Surrogate) -> float:
     return float(explained[shares > 0.0].max() if objective.kind == "worst" else shares**2 @ explained)
 
 
+def _sets_noise(linked: Array, every: Table, scale: Scale, below: Surrogate) -> Array:
+    """Return the sd over seeds of every set, `m`, on the scale of its link: of fresh rows of mixtures trained again.
+
+    To begin with, as at the rung below, or a guess; that counts as a few replicates.
+    """
+    guess = scale.ratio * below.rungs[-1].sets_noise if below.rungs else GUESSED_NOISE * scale.linked_width
+    squares, freedom = PRIOR_RUNS * guess**2, np.full(len(guess), float(PRIOR_RUNS))
+    fresh = np.where((every.stale == 0.0)[:, None], linked, np.nan)
+    for group in np.unique(every.groups):
+        rows = fresh[every.groups == group]
+        counts = np.isfinite(rows).sum(0)
+        means = np.nansum(rows, axis=0) / np.maximum(counts, 1)
+        squares += np.nansum((rows - means) ** 2, axis=0)
+        freedom += np.maximum(counts - 1, 0)
+    sd: Array = np.sqrt(squares / freedom)
+    return sd
+
+
+def _guessed_noise(scale: Scale, below: Surrogate) -> float:
+    """Return the sd over seeds to begin with: as at the rung below, where mixtures may have been replicated."""
+    if below.rungs:
+        return scale.objective_ratio * below.rungs[-1].noise_sd
+    return GUESSED_NOISE * scale.objective_width
+
+
 def _noise_sd(values: Array, groups: Indices, guess: float) -> float:
     """Return the sd over seeds, from mixtures trained more than once and a `guess` (variance) that counts as a few."""
     squares, freedom = PRIOR_RUNS * guess, PRIOR_RUNS
@@ -208,17 +237,20 @@ def _residual(
 
     missed, noise: of rows held out, and the variance of their noise, `n`.
     """
-    slope, explained = 0.0, np.zeros(len(values))
+    shares = below.objective.array(below.encoding.sets)
+    by_sets = float(np.sqrt(((shares * scale.width) ** 2).sum()))  # sets err each by itself, also where they trade off
+    slope, explained, guess = 0.0, np.zeros(len(values)), GUESSED_RESIDUAL * max(scale.objective_width, by_sets)
     if below.rungs:
         slope = _slope(table, below, scale.objective_ratio)
         explained = slope**2 * below.covariances(table.inputs)[-1].diagonal()
+        guess = GUESSED_DRIFT * max(slope * scale.objective_width, by_sets)
     residual = Residual.of(
         missed,
         (values - missed - scale.objective_center) / scale.objective_width,
         table.inputs.coordinates,
         noise=noise,
         explained=explained,
-        guess=(GUESSED_DRIFT * slope if below.rungs else GUESSED_RESIDUAL) * scale.objective_width,
+        guess=guess,
         distinct=table.distinct,
     )
     return residual, slope

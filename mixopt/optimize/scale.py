@@ -11,6 +11,7 @@ from mixopt.optimize.encoding import Array, Inputs
 from mixopt.optimize.links import Links
 from mixopt.optimize.members import Features
 
+APART = 0.1  # total variation
 RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
 
 
@@ -33,20 +34,22 @@ class Scale:
     objective_ratio: float
 
 
-def first_scale(values: Array, linked: Array, experts: Array | None, links: Links) -> Scale:
+def first_scale(inputs: Inputs, values: Array, linked: Array, links: Links) -> Scale:
     """Return robust centers and widths of the lowest rung.
 
-    values: the objective, `n`. linked: losses on the scales of `links`, `n x m`. experts: their losses, `n x m`.
+    values: the objective, `n`. linked: losses on the scales of `links`, `n x m`.
+    Widths are those of mixtures apart from each other, or they would shrink as a search closes in on its optimum.
     """
     center, middle = np.median(linked, axis=0), float(np.median(values))
-    width = _width(linked - center)
-    known = np.zeros_like(linked) if experts is None else experts
+    kept = _apart(inputs.weights)
+    width = _width(linked[kept] - np.median(linked[kept], axis=0))
+    known = np.zeros_like(linked) if inputs.experts is None else inputs.experts
     return Scale(
         center=center,
         linked_width=width,
         width=width * links.slope(center),
         objective_center=middle,
-        objective_width=float(_width(values[:, None] - middle)[0]),
+        objective_width=float(_width(values[kept, None] - np.median(values[kept]))[0]),
         experts_center=np.median(known, axis=0),
         experts_width=_width(known - np.median(known, axis=0)),
         ratio=np.ones_like(center),
@@ -91,6 +94,15 @@ def features_of(inputs: Inputs, lower: Array | None, scale: Scale, passes: Array
         slopes=np.array(slopes),
         passes=passes,
     )
+
+
+def _apart(weights: Array) -> list[int]:
+    """Return rows of `weights`, `n x d`, that are apart: each one that is, from those kept before it."""
+    kept: list[int] = []
+    for row in range(len(weights)):
+        if not kept or 0.5 * np.abs(weights[kept] - weights[row]).sum(1).min() > APART:
+            kept.append(row)
+    return kept
 
 
 def _ratio(losses: Array, lower: Array) -> Array:

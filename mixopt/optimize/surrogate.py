@@ -30,7 +30,6 @@ Array = NDArray[np.float64]
 
 OfRows = Callable[[Features], Array]  # a member fitted to every set, `m x B`
 
-GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 JITTER = 1e-6  # of the residual's variance, on top of noise
 
 
@@ -42,8 +41,8 @@ class RungFit:
     each, `m x p`, from which the next fit starts.
     scale: as rows were standardised.
     out_of_fold: residuals of the objective, `n`, nan where none could be had; rmse, per set, `m`.
-    noise_sd: of the objective, seed to seed. residual: the process of what is missed of it; slope: b_r of the rung
-    below.
+    noise_sd: of the objective, seed to seed; sets_noise: of every set, on the scale of its link, `m`. residual: the
+    process of what is missed of the objective; slope: b_r of the rung below.
     lower: the sets as the rung below predicts them at the rows, `n x m`; None at the first rung.
     errors: covariance over sets of what the members miss out of fold, `m x m`, and sets_left: what they leave of the
     rows, `n x m`, both on the scales of the links.
@@ -62,6 +61,7 @@ class RungFit:
     rmse: Array
     doubt: Errors
     noise_sd: float
+    sets_noise: Array
     row_noise: Array
     residual: Residual
     slope: float
