@@ -127,9 +127,10 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
             yield Text(f"rung {entry['rung']} misleads: it is listened to no longer, nor paid for", style="yellow")
     for entry in payload.get("experts", ()):
         ensemble, merged = ("-" if entry[known] is None else f"{entry[known]:.2f}" for known in ("ensemble", "merged"))
+        which = "of all trials, chosen by models too," if entry.get("chosen", True) else "that opened the search"
         yield Text(
-            f"data experts rank {entry['mixtures']} mixtures as rung {entry['rung']} does: rho {ensemble} as an "
-            f"ensemble, {merged} with their weights merged"
+            f"data experts rank {entry['mixtures']} mixtures {which} as rung {entry['rung']} does: rho {ensemble} as "
+            f"an ensemble, {merged} with their weights merged"
         )
     if payload["fallback"]:
         yield Text(f"the surrogate fell back: {payload['fallback']}", style="yellow")

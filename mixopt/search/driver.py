@@ -418,7 +418,9 @@ class Driver:
         if not evidence.history.observations:
             raise SearchError(self._hopeless(trials))
         payload, model = decide(evidence, self.setting, proof_seeds=self._proof_seeds(trials))
-        payload["experts"] = expert_agreement(evidence, self.setting, gold_folders(self.store, trials, self.setting))
+        folders = gold_folders(self.store, trials, self.setting)
+        opening = {trial.number for trial in trials if trial.purpose == "design"}
+        payload["experts"] = expert_agreement(evidence, self.setting, folders, opening=opening)
         self.store.add_fit(self.search.id, seen=evidence.seen, payload=model)
         self.store.add_recommendation(self.search.id, payload=payload)
 

@@ -1,15 +1,17 @@
 """Which of the two ways to know mixtures without training does better: data experts as an ensemble, or merged into one.
 
-Both are asked for the order of mixtures that were trained, and compared with the order that training found.
+Both are asked for the order of mixtures that were trained, and compared with the order that training found. Mixtures
+that a strategy chose are no fair judges of what it chose by: it takes those that the ensemble thinks good, among which
+the ensemble sees little difference. So those that open the search, chosen by nothing, are asked for by themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from mixopt.evidence import Evidence, KnownLosses
+from mixopt.evidence import Evidence, KnownLosses, Observation
 from mixopt.mixture import Mixture
 from mixopt.objective import Objective
 from mixopt.search.setting import Setting
@@ -22,13 +24,14 @@ MOST = 16  # of a rung, evenly among those that were trained: each is one evalua
 
 
 def expert_agreement(
-    evidence: Evidence, setting: Setting, folders: Mapping[str, Path] | None
+    evidence: Evidence, setting: Setting, folders: Mapping[str, Path] | None, *, opening: Collection[int]
 ) -> list[dict[str, object]]:
     """Return for every rung the rank agreement of the experts with its trials, single domains left out, plain.
 
-    `ensemble`, `merged`: Spearman's rho over `mixtures` mixtures, the same for both; None where there is no order. No
-    `merged` where the weights, in `folders`, were not kept. Nothing without experts, or where the objective counts more
-    than losses.
+    First of the trials in `opening`, by their numbers, then, where there are others, of all (`chosen`). `ensemble`,
+    `merged`: Spearman's rho over `mixtures` mixtures, the same for both; None where there is no order. No `merged`
+    where the weights, in `folders`, were not kept. Nothing without experts, or where the objective counts more than
+    losses.
     """
     experts, objective = evidence.experts, setting.problem.objective
     ensemble = None if experts is None else experts.ensemble
@@ -37,14 +40,18 @@ def expert_agreement(
     merged = _merged(setting, folders)
     found: list[dict[str, object]] = []
     for rung in setting.problem.ladder:
-        measured = _measured(evidence, setting, rung.name)
-        if len(measured) < FEWEST:
-            continue
-        every = np.linspace(0, len(measured) - 1, min(MOST, len(measured))).astype(int)
-        kept = {mixture: measured[mixture] for mixture in [list(measured)[i] for i in every]}
-        rho = _rho(ensemble, objective, kept)
-        of_merged = None if merged is None else _rho(merged, objective, kept)
-        found.append({"rung": rung.name, "mixtures": len(kept), "ensemble": rho, "merged": of_merged})
+        observations = evidence.history.at(rung.name)
+        every = _measured(observations, setting)
+        unchosen = _measured([each for each in observations if each.trial in opening], setting)
+        for measured, chosen in ((unchosen, False), (every, True)):
+            if len(measured) < FEWEST or (chosen and len(every) == len(unchosen)):
+                continue
+            places = np.linspace(0, len(measured) - 1, min(MOST, len(measured))).astype(int)
+            kept = {mixture: measured[mixture] for mixture in [list(measured)[i] for i in places]}
+            rho = _rho(ensemble, objective, kept)
+            of_merged = None if merged is None else _rho(merged, objective, kept)
+            entry = {"rung": rung.name, "chosen": chosen, "mixtures": len(kept)}
+            found.append(entry | {"ensemble": rho, "merged": of_merged})
     return found
 
 
@@ -69,10 +76,10 @@ def _merged(setting: Setting, folders: Mapping[str, Path] | None) -> MergedExper
         return None
 
 
-def _measured(evidence: Evidence, setting: Setting, rung: str) -> dict[Mixture, float]:
-    """Return the mean objective of every mixture of a rung, in the order of their trials."""
+def _measured(observations: Sequence[Observation], setting: Setting) -> dict[Mixture, float]:
+    """Return the mean objective of every mixture, in the order of their trials."""
     values: dict[Mixture, list[float]] = {}
-    for observation in evidence.history.at(rung):
+    for observation in observations:
         if max(observation.mixture.values()) < 1.0:
             values.setdefault(observation.mixture, []).append(setting.problem.objective.value(observation.losses))
     return {mixture: float(np.mean(each)) for mixture, each in values.items()}
