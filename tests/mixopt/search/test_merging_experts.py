@@ -12,12 +12,14 @@ from mixopt.config import SearchConfig, load
 from mixopt.errors import ConfigError, SearchError
 from mixopt.search.launch import driving, prepare_text
 from mixopt.search.setting import Setting
+from mixopt.simulated_workers import SimulatedWorkers
 from mixopt.text import Folders
 from mixopt.workers import Job, JobProgress, LocalWorkers, Outcome, Trainer, run_job
 from proxies.checkpoint import WEIGHTS
 from proxies.config import trial_flops
 from store import Store, Trial
 from tests.cli.small_search import write_search
+from tests.mixopt.search.small_search import changed, setting_of
 
 PROXY = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 64, "batch_sequences": 4, "precision": "float32"}
 ROUTED = PROXY | {"experts": 6, "ffn_width": 64, "init": {"method": "merge-experts"}}
@@ -123,6 +125,23 @@ def test_weights_that_are_gone_end_the_search_with_what_to_do(tmp_path: Path) ->
 
     with pytest.raises(SearchError, match=r"expert of 'letters', whose weights are gone from .*retract"):
         run(config_of(tmp_path), tmp_path, trainer=trainer)
+
+
+def test_a_simulated_search_needs_no_weights_for_it(store: Store) -> None:
+    shape = PROXY | {"width": 32}
+    routed = shape | {"experts": 8, "ffn_width": 128, "init": ROUTED["init"]}
+    ladder = [
+        {"name": "small", "tokens": 1_000_000, "proxy": shape},
+        {"name": "routed", "tokens": 4_000_000, "proxy": routed},
+    ]
+    config = changed(ladder=ladder, experts={"rung": "small"}, budget_flops=1e14)
+    setting = setting_of(config)
+    with driving(setting, store=store, workers=SimulatedWorkers(config), elapsed_s=0.0) as driver:
+        list(driver.drive())
+    trials = store.trials(store.searches()[0].id)
+    named = [store.run(trial.run_hash).content["experts"] for trial in trials if trial.fidelity == "routed"]
+    assert named
+    assert all(set(runs) == set(setting.names) and None not in runs.values() for runs in named)
 
 
 def _ladder(**changes: object) -> list[dict[str, Any]]:
