@@ -24,11 +24,12 @@ Formats, and what a path of theirs is:
 | llm-foundry | a folder or URL of MDS shards of one length (--concat_tokens) |
 | hf-interleave, trl | what load_dataset takes |
 | llama-factory | a name in dataset_info.json |
+| ms-swift | what --dataset takes |
 | lingua | a folder of JSON lines in chunks |
 | maxtext | a pattern of ArrayRecord files |
 
-The last five draw rows, not tokens: give `web: {path: ..., tokens_a_row: 812}` for every domain, or for none where
-mixopt prepared the text and the rows are its documents.
+Those from hf-interleave on draw rows, not tokens: give `web: {path: ..., tokens_a_row: 812}` for every domain, or
+for none where mixopt prepared the text and the rows are its documents.
 
 Examples:
 

@@ -16,6 +16,7 @@ from mixopt.export.llm_foundry import llm_foundry
 from mixopt.export.maxtext import maxtext
 from mixopt.export.megatron import megatron
 from mixopt.export.megatron_bridge import megatron_bridge
+from mixopt.export.ms_swift import ms_swift
 from mixopt.export.nanotron import nanotron
 from mixopt.export.olmo_core import olmo_core
 from mixopt.export.paths import read_paths as read_paths
@@ -34,6 +35,7 @@ EXPORTERS: Mapping[str, Callable[[Export, Mapping[str, object]], dict[str, str]]
     "llm-foundry": llm_foundry,
     "hf-interleave": hf_interleave,
     "llama-factory": llama_factory,
+    "ms-swift": ms_swift,
     "trl": trl,
     "lingua": lingua,
     "maxtext": maxtext,

@@ -106,6 +106,7 @@ def changed(file: Path, old: str, new: str) -> Path:
     ("old", "new", "answer"),
     [
         ("{tokens}", "{token}", "workers.command: unknown placeholder 'token' (did you mean 'tokens'?)"),
+        ("{megatron}", "{trl}", "workers.paths: trl draws rows, not tokens"),
         ("loops: {asyncio", "lops: {asyncio", "workers.paths: paths name unknown domains ['lops']"),
         ("{name: network, available_tokens: 1_500_000}", "{name: network}", "domains.0: a command's domain 'network'"),
         ("parameters: 65_536, ", "", "ladder.0: rung 'small' of a command needs `parameters`"),

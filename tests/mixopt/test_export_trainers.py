@@ -136,6 +136,19 @@ train_loader:
 mix_strategy: interleave_over
 interleave_probs: "0.920974268,0.039469010,0.039469010,0.000087712"
 """,
+    "ms-swift": f"""\
+{ROWS}dataset:
+  - "/d/web 1"
+  - "/d/c0"
+  - "/d/c1"
+  - "s3://d/math"
+interleave_prob:
+  - 0.920974268
+  - 0.039469010
+  - 0.039469010
+  - 0.000087712
+stopping_strategy: all_exhausted
+""",
     "trl": f"""\
 {ROWS}# TRL repeats no row: the data set with the fewest rows for its fraction bounds them all. Not for streaming.
 datasets:
@@ -186,7 +199,7 @@ GOLDEN_JSON = {
 }
 """,
 }
-ROW_TRAINERS = ("hf-interleave", "llama-factory", "trl", "lingua", "maxtext")
+ROW_TRAINERS = ("hf-interleave", "llama-factory", "ms-swift", "trl", "lingua", "maxtext")
 
 
 def first(name: str, given: Export, paths: Mapping[str, object]) -> str:
@@ -262,6 +275,13 @@ def _llama(text: str) -> dict[str, float]:
     return dict(zip(plain["dataset"].split(","), map(float, plain["interleave_probs"].split(",")), strict=True))
 
 
+def _swift(text: str) -> dict[str, float]:
+    plain = yaml.safe_load(text)
+    probabilities = [float(str(number)) for number in plain["interleave_prob"]]
+    np.random.default_rng(0).choice(len(probabilities), p=probabilities)
+    return dict(zip(plain["dataset"], probabilities, strict=True))
+
+
 def _trl(text: str) -> dict[str, float]:
     return {entry["path"]: entry["fraction"] for entry in yaml.safe_load(text)["datasets"]}
 
@@ -286,6 +306,7 @@ READERS: Mapping[str, Callable[[str], dict[str, float]]] = {
     "llm-foundry": _foundry,
     "hf-interleave": _interleave,
     "llama-factory": _llama,
+    "ms-swift": _swift,
     "trl": _trl,
     "lingua": _lingua,
     "maxtext": _maxtext,
