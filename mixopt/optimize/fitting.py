@@ -278,4 +278,5 @@ def _fallback(name: str, distinct: int, names: tuple[str, ...]) -> str | None:
     """Return that `distinct` mixtures were too few for any law, where none is among the members `names`."""
     if any(MEMBERS[member].law for member in names):
         return None
-    return f"rung {name!r} has {distinct} different mixtures, too few for a mixing law: modelled by {', '.join(names)}"
+    mixtures = "one mixture" if distinct == 1 else f"{distinct} different mixtures"
+    return f"rung {name!r} has {mixtures}, too few for a mixing law: modelled by {', '.join(names)}"

@@ -45,8 +45,8 @@ class Allowance:
         if self.elapsed_s + needed <= self.limit_s:
             return None
         return (
-            f"the time is spent: {self.elapsed_s:.0f} of {self.limit_s:.0f} s are over, and what runs and the proof "
-            f"take about {(self.pending_s + self.reserve_s) / self.slots:.0f} s more on this machine"
+            f"no time is left for another: {self.elapsed_s:.0f} of {self.limit_s:.0f} s are over, and what runs and "
+            f"the proof take about {(self.pending_s + self.reserve_s) / self.slots:.0f} s more on this machine"
         )
 
     def search_flops(self, top: Fidelity) -> float:
