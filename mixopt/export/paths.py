@@ -55,7 +55,10 @@ def shares_of(export: Export, paths: Mapping[str, object]) -> dict[str, dict[str
         raise ExportError(f"paths name unknown domains {unknown}; known: {known}")
     missing = [name for name in export.millionths if name not in paths]
     if missing:
-        raise ExportError(f"paths lack domains {missing}, which the mixture weighs; add a path for each")
+        raise ExportError(
+            f"paths lack domains {missing}, which the mixture weighs; add a path for each, to the file of --paths or "
+            "under workers.paths"
+        )
     found = {name: _shares(name, _entry(name, paths[name])[0]) for name in export.millionths}
     owners: dict[str, str] = {}
     for name, shares in found.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 
 from mixopt import reaper
@@ -25,6 +26,7 @@ from mixopt.workers import Job, JobProgress, Outcome
 from store import Store
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "command.yaml"
+ROWS = {"network": 30, "testing": 10, "data": 20, "loops": 20}
 GOOD = {"losses": {"tools": 1.5, "prose": 2.5}}
 
 
@@ -63,6 +65,21 @@ def train(config: SearchConfig, folder: Path, *, gold: bool = False, timeout_s: 
 
 def answering(text: str) -> str:
     return f"printf '%s' '{text.replace('{', '{{').replace('}', '}}')}' > {{output}}"
+
+
+def test_the_command_reads_the_mixture_in_the_words_of_any_trainer(tmp_path: Path) -> None:
+    script = "cp {olmo-core} tokens; cp {llama-factory.yaml} rows; cp {hf-interleave.py} loader; "
+    config = shell(
+        f"cd {tmp_path}; {script}{answering(json.dumps(GOOD))}",
+        paths={name: {"path": f"/d/{name}", "tokens_a_row": count} for name, count in ROWS.items()},
+    )
+    outcome = train(config, tmp_path)
+    assert outcome.state == "completed", outcome.error
+    sources = yaml.safe_load((tmp_path / "tokens").read_text(encoding="utf-8"))["sources"]
+    assert {source["source_name"]: source["target_ratio"] for source in sources} == {"network": 0.25, "testing": 0.75}
+    rows = yaml.safe_load((tmp_path / "rows").read_text(encoding="utf-8"))
+    assert rows["interleave_probs"] == "0.100000000,0.900000000"  # .25 / 30 against .75 / 10
+    assert "def mixture(" in (tmp_path / "loader").read_text(encoding="utf-8")
 
 
 def test_the_command_reads_the_mixture_and_its_numbers_and_hands_back_losses(tmp_path: Path) -> None:
