@@ -2,17 +2,21 @@
 
 # Shapes: B batch, T sequence, N = B * T, H heads, K head width, G = B * H, S queries of a block, U keys that they see.
 
+import time
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from proxies import fused_attention
 from proxies.layers import apply
 
 ROTARY_BASE = 10_000.0  # arXiv:2104.09864, Sec. 3.2.2
 softmax_backward = torch.ops.aten._softmax_backward_data  # noqa: SLF001  # torch's own, one pass instead of three
 BLOCK_QUERIES = 128  # measured: narrower blocks save more exponentials, and lose more in products
+MEASURED, ROUNDS = (4, 256, 3, 4, 32), 4  # a batch of four heads; a few milliseconds in all
 
 
 def rotary_tables(sequence_tokens: int, head_width: int) -> tuple[Tensor, Tensor]:
@@ -30,13 +34,47 @@ def causal_mask(sequence_tokens: int) -> Tensor:
 def attend(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, mask_TT: Tensor) -> Tensor:
     """Return causal attention `N x (H K)` of queries, keys and values, the first two turned by their positions.
 
-    In bfloat16 on a processor by masked products: torch's fused kernel has no fast path there.
+    In bfloat16 on a processor by a loop in C++ where that is faster, else by masked products: torch's fused kernel has
+    no fast path there.
     """
     if qkv_BT3HK.dtype == torch.bfloat16 and qkv_BT3HK.device.type == "cpu":
-        return apply(_MaskedProducts, qkv_BT3HK, cos_TK, sin_TK, mask_TT)
+        if is_fused(qkv_BT3HK.shape[-1]):
+            return fused_attention.attend(qkv_BT3HK, cos_TK, sin_TK)
+        return masked(qkv_BT3HK, cos_TK, sin_TK, mask_TT)
     q, k, v = qkv_BT3HK.permute(2, 0, 3, 1, 4).unbind(0)
     y_BHTK = scaled_dot_product_attention(turn(q, cos_TK, sin_TK), turn(k, cos_TK, sin_TK), v, is_causal=True)
     return y_BHTK.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def is_fused(head_width: int) -> bool:
+    """Say whether heads of that width go through the loop in C++: it must be faster here, and knows one thread."""
+    serves = head_width % fused_attention.HEAD_WIDTHS == 0 and torch.get_num_threads() == 1
+    return serves and fused_attention.is_here() and fused_gain() > 1.0
+
+
+@cache
+def fused_gain() -> float:
+    """Return how many times as fast as masked products the loop in C++ is here, by measuring once a process."""
+    qkv_BT3HK = torch.ones(*MEASURED, dtype=torch.bfloat16)
+    T, K = MEASURED[1], MEASURED[4]
+    cos_TK, sin_TK = (table.bfloat16() for table in rotary_tables(T, K))
+    mask_TT = causal_mask(T).bfloat16()
+    slow_s: list[float] = []
+    fast_s: list[float] = []
+    for _ in range(ROUNDS):
+        started = time.thread_time()
+        masked(qkv_BT3HK, cos_TK, sin_TK, mask_TT)
+        between = time.thread_time()
+        fused_attention.attend(qkv_BT3HK, cos_TK, sin_TK)
+        slow_s.append(between - started)
+        fast_s.append(time.thread_time() - between)
+    return min(slow_s) / max(min(fast_s), 1e-9)
+
+
+def masked(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, mask_TT: Tensor) -> Tensor:
+    """Return causal attention as `attend` does, by masked products in bfloat16."""
+    return apply(_MaskedProducts, qkv_BT3HK, cos_TK, sin_TK, mask_TT)
 
 
 def turn(x: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
@@ -55,15 +93,15 @@ class _MaskedProducts(torch.autograd.Function):
         tables = cos_TK * scales_2, sin_TK * scales_2
         _turn_in_place(qkv_3GTK[:2], *tables, sign=1.0)
         q, k, v = qkv_3GTK.unbind(0)
-        y_GTK = torch.empty_like(q)
+        y_BTHK = qkv_BT3HK.new_empty(B, T, H, K)
         kept = []
         for rows in _blocks(T):
             scores_GSU = torch.bmm(q[:, rows], k[:, : rows.stop].mT)
             scores_GSU[:, :, rows].add_(mask_TT[rows, rows])
             kept.append(torch.softmax(scores_GSU, dim=-1))
-            torch.bmm(kept[-1], v[:, : rows.stop], out=y_GTK[:, rows])
+            y_BTHK[:, rows] = torch.bmm(kept[-1], v[:, : rows.stop]).view(B, H, -1, K).transpose(1, 2)
         ctx.save_for_backward(qkv_3GTK, *tables, *kept)
-        return y_GTK.view(B, H, T, K).transpose(1, 2).reshape(B * T, H * K)
+        return y_BTHK.view(B * T, H * K)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
@@ -78,10 +116,10 @@ class _MaskedProducts(torch.autograd.Function):
             dy, seen = dy_GTK[:, rows], slice(0, rows.stop)
             dweights_GSU = torch.bmm(dy, v[:, seen].mT)
             dscores_GSU = softmax_backward(dweights_GSU, weights_GSU, -1, weights_GSU.dtype)
-            torch.bmm(dscores_GSU, k[:, seen], out=dq[:, rows])
+            dq[:, rows] = torch.bmm(dscores_GSU, k[:, seen])
             for found, left_GSU, right in ((dk, dscores_GSU, q[:, rows]), (dv, weights_GSU, dy)):
                 if rows.stop == T:  # the last block sees all keys: what it finds there comes first
-                    torch.bmm(left_GSU.mT, right, out=found)
+                    found.copy_(torch.bmm(left_GSU.mT, right))
                 else:
                     found[:, seen] += torch.bmm(left_GSU.mT, right)
         _turn_in_place(found_3GTK[:2], cos_21TK, sin_21TK, sign=-1.0)

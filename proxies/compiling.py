@@ -3,7 +3,6 @@
 One program serves all models of a shape and a number of models, in every process of a machine: torch keeps it on disk.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -13,6 +12,7 @@ from torch._dynamo import config as dynamo
 
 from proxies.errors import ProxyError
 from proxies.model import Decoder
+from proxies.native import compiler
 
 Losses = Callable[[Sequence[Decoder], Tensor], tuple[Tensor, Tensor]]
 PROGRAMS = 256  # shapes and numbers of models that one process may compile; beyond them torch would quietly not
@@ -21,8 +21,8 @@ PROGRAMS = 256  # shapes and numbers of models that one process may compile; bey
 @cache
 def compiled(losses: Losses) -> Losses:
     """Return `losses` compiled, for shapes that stay as they are."""
-    if not torch.cuda.is_available() and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+    if not torch.cuda.is_available() and compiler() is None:
         raise ProxyError("compiled: true needs a C++ compiler, and there is none here; install g++, or set it to false")
     dynamo.recompile_limit = dynamo.accumulated_recompile_limit = PROGRAMS
-    found: Losses = torch.compile(losses, dynamic=False)
+    found: Losses = torch.compile(losses, dynamic=False, fullgraph=True)
     return found

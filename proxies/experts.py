@@ -24,8 +24,9 @@ from proxies.polytope_newton import Moments, Polytope, least
 FloatArray = NDArray[np.floating]
 Float64Array = NDArray[np.float64]
 
-BLOCK_TOKENS = 4_096  # a block of float32 products of this length stays in the cache
+BLOCK_TOKENS = 4_096  # of one pass; sums within a block are no more exact than what is summed
 BLOCK_MIXTURES = 128
+BLOCK_PRODUCTS = 1 << 17  # of mixtures and tokens: as float32, and with their logarithms beside, they stay in the cache
 COARSE = 50  # every 50th token starts the search for the optimum, where that leaves at least
 COARSE_TOKENS = 2_000  # as many
 COARSE_GAP = 1e-6
@@ -153,7 +154,8 @@ class Ensemble:
         """
         powered = self._powered[name]
         weights, nats = np.asarray(weights_Bd, dtype=powered.dtype), self.gold[name].nats.astype(powered.dtype)
-        for tokens in _blocks(powered.shape[1], BLOCK_TOKENS):
+        most_tokens = min(BLOCK_TOKENS, BLOCK_PRODUCTS // max(1, min(len(weights), BLOCK_MIXTURES)))
+        for tokens in _blocks(powered.shape[1], most_tokens):
             for rows in _blocks(len(weights), BLOCK_MIXTURES):
                 block = powered[:, tokens]
                 yield rows, block, nats[tokens], weights[rows] @ block

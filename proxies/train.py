@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from proxies import machine
+from proxies.attention import fused_gain, is_fused
 from proxies.checkpoint import Checkpoint, keep_weights, with_kept_weights
 from proxies.config import ProxyConfig, Start
 from proxies.corpus import Corpus, DomainTokens, Part
@@ -205,6 +206,7 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
         details={
             "precision": str(model.dtype).removeprefix("torch."),
             **({"bf16_gain": round(machine.bf16_gain(), 2)} if _was_measured(model) else {}),
+            **({"attention_gain": round(fused_gain(), 2)} if _is_fused(model) else {}),
             "device": str(model.table.device),
             "device_name": machine.device_name(model.table.device),
             "threads": torch.get_num_threads(),
@@ -219,6 +221,12 @@ def _ended(plan: Plan, fit: Fit, corpus: Corpus, *, prepared_s: float, measures:
 def _was_measured(model: Decoder) -> bool:
     """Say whether the type of products followed from a measurement."""
     return model.config.precision == "auto" and model.table.device.type == "cpu"
+
+
+def _is_fused(model: Decoder) -> bool:
+    """Say whether attention ran as one loop, having been measured to be the faster."""
+    on_processor = model.dtype == torch.bfloat16 and model.table.device.type == "cpu"
+    return on_processor and is_fused(model.config.head_width)
 
 
 def draw(config: ProxyConfig, plan: Plan, domains: Mapping[str, DomainTokens], *, tokens: int) -> Batches:

@@ -14,14 +14,14 @@ from proxies.train import build
 PLAIN = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 16, "batch_sequences": 2, "learning_rate": 0.003}
 
 
-def curve(*, compiled: bool, seeds: range) -> np.ndarray:
+def curve(*, compiled: bool, seeds: range, **changes: object) -> np.ndarray:
     """Losses of three steps of models of these seeds, side by side."""
-    config = ProxyConfig.from_plain({**PLAIN, "compiled": compiled, "precision": "float32"})
+    config = ProxyConfig.from_plain({**PLAIN, "compiled": compiled, "precision": "float32", **changes})
     models = [build(config, vocabulary=11, end_of_document=0, seed=seed) for seed in seeds]
     optimizers = OPTIMIZERS[config.optimizer](models)
     for model in models:
         set_rate(optimizers, model, 1.0)
-    rows = np.random.default_rng(0).integers(11, size=(3, len(models), 2, 17))
+    rows = np.random.default_rng(0).integers(11, size=(3, len(models), 2, config.sequence_tokens + 1))
     return torch.stack([step(models, each, optimizers) for each in rows]).numpy()
 
 
@@ -30,6 +30,14 @@ def test_compiled_steps_are_those_of_eager_ones_and_serve_other_models_of_the_sh
     for seeds in (range(1), range(7, 8)):
         np.testing.assert_allclose(curve(compiled=True, seeds=seeds), curve(compiled=False, seeds=seeds), rtol=1e-5)
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
+def test_compiled_steps_in_bfloat16_hold_attention_over_several_blocks() -> None:
+    changes = {"precision": "bfloat16", "sequence_tokens": 160, "width": 32}
+    compiled, eager = (curve(compiled=each, seeds=range(1), **changes) for each in (True, False))
+    np.testing.assert_allclose(compiled, eager, rtol=2e-3)
+    assert not counters["graph_break"]
 
 
 def test_routed_proxies_are_not_compiled() -> None:

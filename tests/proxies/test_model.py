@@ -1,10 +1,13 @@
 """The decoder: causal, deterministic, and equal to plain torch where parts are written by hand."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies.attention import attend, causal_mask, rotary_tables, turn
+from proxies import fused_attention
+from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.layers import cross_entropy, rms_norm, squared_relu
 from proxies.model import Decoder, embed
@@ -15,6 +18,7 @@ CONFIGS = {
     "routed": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=12, lags=2, experts=4, shared_experts=1),
 }
 V = 13
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 DTYPES = [torch.float32, torch.bfloat16]
 
 
@@ -90,11 +94,34 @@ def test_turned_queries_and_keys_know_only_their_distance() -> None:
 
 @pytest.mark.parametrize("length", [16, 300])  # one block of queries, and several of unequal length
 def test_masked_products_are_the_attention_of_torch_forward_and_backward(length: int) -> None:
+    assert_attention_is_that_of_torch(masked, length=length, head_width=8)
+
+
+@pytest.mark.skipif(not fused_attention.is_here(), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize(("length", "head_width"), [(1, 32), (40, 96), (128, 32), (300, 64)])
+def test_attention_in_one_loop_is_that_of_torch_forward_and_backward(length: int, head_width: int) -> None:
+    def attend_fused(qkv: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        return fused_attention.attend(qkv, cos, sin)
+
+    assert_attention_is_that_of_torch(attend_fused, length=length, head_width=head_width)
+
+
+@pytest.mark.skipif(not fused_attention.is_here(), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+def test_what_is_no_number_stays_none_in_one_loop() -> None:
+    qkv = torch.ones(1, 8, 3, 1, 32).bfloat16()
+    qkv[0, 5, 0] = float("nan")
+    tables = (table.bfloat16() for table in rotary_tables(8, 32))
+    y = fused_attention.attend(qkv, *tables)
+    assert y.isnan().any(1).tolist() == [position == 5 for position in range(8)]
+
+
+def assert_attention_is_that_of_torch(found: Attend, *, length: int, head_width: int) -> None:
+    """Compare attention in bfloat16, and its slopes, with torch's in float32."""
     generator = torch.Generator().manual_seed(0)
-    qkv = torch.randn(2, length, 3, 3, 8, generator=generator).bfloat16().requires_grad_()
+    qkv = torch.randn(2, length, 3, 3, head_width, generator=generator).bfloat16().requires_grad_()
     exact = qkv.detach().float().requires_grad_()
-    tables = rotary_tables(length, 8)
-    y = attend(qkv, tables[0].bfloat16(), tables[1].bfloat16(), causal_mask(length).bfloat16())
+    tables = rotary_tables(length, head_width)
+    y = found(qkv, tables[0].bfloat16(), tables[1].bfloat16(), causal_mask(length).bfloat16())
     reference = attend(exact, tables[0].float(), tables[1].float(), causal_mask(length))
     g = torch.randn(reference.shape, generator=generator)
     y.backward(g.bfloat16())

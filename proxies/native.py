@@ -1,0 +1,63 @@
+"""Loops in C++ that stand beside the Python that calls them: built once a machine, where there is a compiler."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+COMPILERS = ("c++", "g++", "clang++")
+OPTIONS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
+
+
+def compiler() -> str | None:
+    """Return the path of a C++ compiler; None where there is none."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def has_unit(flag: str) -> bool:
+    """Say whether this machine's processors have a unit, by Linux's name for it."""
+    return flag in _flags()
+
+
+@cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """Return what `source` compiles to for this processor; None without a compiler, or where it fails (logged)."""
+    found = compiler()
+    if found is None:
+        return None
+    parts = [source.read_text(encoding="utf-8"), *OPTIONS, found, platform.machine(), *sorted(_flags())]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixopt"
+    built = folder / f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.so"
+    try:
+        if not built.exists():
+            _build(found, source, built)
+        return ctypes.CDLL(str(built))
+    except (OSError, subprocess.CalledProcessError) as error:
+        text = getattr(error, "stderr", None) or error
+        log.warning("cannot build %s, so that slower code runs in its place: %s", source.name, text)
+        return None
+
+
+def _build(program: str, source: Path, built: Path) -> None:
+    """Compile into a folder of its own, then move: two processes may do so at once."""
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+        fresh = Path(folder) / built.name
+        subprocess.run([program, *OPTIONS, str(source), "-o", str(fresh)], check=True, capture_output=True, text=True)
+        fresh.replace(built)
+
+
+@cache
+def _flags() -> frozenset[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())
