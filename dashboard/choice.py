@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from datetime import datetime
 
 import streamlit as st
 
 from dashboard import frames
-from dashboard.frames import SearchFrames
+from dashboard.frames import Kept, SearchFrames
 
 KEY = "search"  # of the widget, and in the address
 SHOWN = "shown_search"  # the widget's own state is not there while only a part of a page is drawn
@@ -35,7 +34,7 @@ def shown() -> SearchFrames | None:
     try:
         if SHOWN in st.session_state:
             name = st.session_state[SHOWN]
-            return _loaded(location(), name, frames.altered(location(), name))
+            return _kept(location(), name).frames()
         found = frames.searches(location())
     except frames.StoreError as error:
         st.error(str(error))
@@ -49,9 +48,9 @@ def shown() -> SearchFrames | None:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _loaded(location: str, name: str, altered: datetime) -> SearchFrames:  # noqa: ARG001 (what is kept is kept under it)
-    """Return a search, read once for every moment at which it was altered: pages draw themselves every few seconds."""
-    return frames.load(location, name)
+def _kept(location: str, name: str) -> Kept:
+    """Return the search that all readers share: pages draw themselves every few seconds."""
+    return Kept(location, name)
 
 
 def _names() -> list[str]:

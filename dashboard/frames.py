@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ from store import (
     DriverSession,
     MeasuredColumns,
     NotInStore,
-    Outline,
     Recommendation,
     Revision,
     Search,
     Store,
+    Table,
     WeightRows,
     without_password,
 )
@@ -157,16 +158,6 @@ class SearchFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
-    """What is read of the trials of a search: a line each, weights, what was measured, the objective as predicted."""
-
-    outlines: Sequence[Outline]
-    weights: WeightRows
-    measured: MeasuredColumns
-    predicted: Mapping[int, tuple[float, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrialFrames:
     """What the store knows of one trial besides its row: epochs, its training loss over tokens, and its attempts.
 
@@ -217,24 +208,32 @@ def searches(location: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SEARCH_COLUMNS))
 
 
-def altered(location: str, name: str) -> datetime:
-    """Return when the search `name` was last altered; StoreError where the store has no such search."""
-    with Store(location, read_only=True) as store:
-        return _found(store, name).updated_at
-
-
 def load(location: str, name: str) -> SearchFrames:
     """Return the frames of the search `name`; StoreError where the store has no such search."""
-    with Store(location, read_only=True) as store:
-        search = _found(store, name)
-        read = Read(
-            outlines=store.outlines(search.id),
-            weights=store.weights(search.id),
-            measured=store.measured(search.id),
-            predicted=store.predicted(search.id, "objective"),
-        )
-        latest = store.recommendation(search.id)
-    return search_frames(search, read, None if latest is None else _flagged(latest))
+    return Kept(location, name).frames()
+
+
+class Kept:
+    """A search that is shown again and again: what was read of it is kept, and only what changed since is read.
+
+    Several readers may ask at once.
+    """
+
+    def __init__(self, location: str, name: str) -> None:
+        self._location, self._name, self._lock = location, name, Lock()
+        self._table: Table | None = None
+        self._frames: SearchFrames | None = None
+
+    def frames(self) -> SearchFrames:
+        """Return the frames of the search as it is now; StoreError where the store has no such search."""
+        with self._lock, Store(self._location, read_only=True) as store:
+            search = _found(store, self._name)
+            table = store.table(search.id, predicted="objective", before=self._table)
+            latest = store.recommendation(search.id)
+            if self._frames is None or table is not self._table or search.updated_at != self._frames.updated_at:
+                payload = None if latest is None else _flagged(latest)
+                self._table, self._frames = table, search_frames(search, table, payload)
+            return self._frames
 
 
 def load_trial(location: str, name: str, number: int) -> TrialFrames:
@@ -335,7 +334,7 @@ def _driver(attempt: Attempt, sessions: Sequence[DriverSession]) -> str:
     return ", ".join([str(known.get("host", "")), f"code {str(known.get('git') or '-')[:12]}", _packages(before[-1])])
 
 
-def search_frames(search: Search, read: Read, payload: Mapping[str, Any] | None) -> SearchFrames:
+def search_frames(search: Search, read: Table, payload: Mapping[str, Any] | None) -> SearchFrames:
     """Return the frames of records: `payload` is that of the latest recommendation, None where there is none."""
     config = search.config
     objective = Objective.from_plain(config["objective"])
@@ -420,28 +419,28 @@ def _at_target(plain: Mapping[str, Any]) -> AtTarget:
     )
 
 
-def _trials(read: Read, objective: Objective, losses: pd.DataFrame) -> pd.DataFrame:
+def _trials(read: Table, objective: Objective, losses: pd.DataFrame) -> pd.DataFrame:
     lines = read.outlines
     predicted = [read.predicted.get(line.number, (math.nan, math.nan)) for line in lines]
-    return pd.DataFrame(
-        {
-            "purpose": [line.purpose for line in lines],
-            "rung": [line.fidelity for line in lines],
-            "part": [line.part for line in lines],
-            "seed": [line.seed for line in lines],
-            "state": [line.state for line in lines],
-            "objective": _objectives(objective, losses),
-            "predicted_mean": [mean for mean, _ in predicted],
-            "predicted_sd": [sd for _, sd in predicted],
-            "charged_flops": [line.charged_flops for line in lines],
-            "elapsed_s": [_number(line.elapsed_s) for line in lines],
-            "finished_at": pd.Series([line.finished_at for line in lines], index=losses.index, dtype="object"),
-            "started_at": pd.Series([line.started_at for line in lines], index=losses.index, dtype="object"),
-            "reason": [line.reason for line in lines],
-            "error": [line.error or "" for line in lines],
-        },
-        index=losses.index,
-    ).astype(TRIAL_COLUMNS)
+    columns = {
+        "purpose": [line.purpose for line in lines],
+        "rung": [line.fidelity for line in lines],
+        "part": [line.part for line in lines],
+        "seed": [line.seed for line in lines],
+        "state": [line.state for line in lines],
+        "objective": _objectives(objective, losses),
+        "predicted_mean": [mean for mean, _ in predicted],
+        "predicted_sd": [sd for _, sd in predicted],
+        "charged_flops": [line.charged_flops for line in lines],
+        "elapsed_s": [_number(line.elapsed_s) for line in lines],
+        "finished_at": [line.finished_at for line in lines],
+        "started_at": [line.started_at for line in lines],
+        "reason": [line.reason for line in lines],
+        "error": [line.error or "" for line in lines],
+    }
+    # Where nobody says of what kind a column is, pandas looks every entry through to guess it.
+    kinds = TRIAL_COLUMNS.items()
+    return pd.DataFrame({name: pd.Series(columns[name], index=losses.index, dtype=kind) for name, kind in kinds})
 
 
 def _weights(read: WeightRows, numbers: pd.Index[int]) -> pd.DataFrame:
@@ -451,9 +450,14 @@ def _weights(read: WeightRows, numbers: pd.Index[int]) -> pd.DataFrame:
 
 
 def _losses(read: MeasuredColumns, numbers: pd.Index[int]) -> pd.DataFrame:
-    columns = {name: pd.Series(read.losses[name], dtype="float64") for name in sorted(read.losses)}
-    errors = {ERROR + name: 1.0 - pd.Series(read.accuracies[name], dtype="float64") for name in sorted(read.accuracies)}
-    return pd.DataFrame({name: column.reindex(numbers) for name, column in (columns | errors).items()}, index=numbers)
+    listed = numbers.tolist()
+    columns = {name: _column(read.losses[name], listed) for name in sorted(read.losses)}
+    errors = {ERROR + name: 1.0 - _column(read.accuracies[name], listed) for name in sorted(read.accuracies)}
+    return pd.DataFrame(columns | errors, index=numbers)
+
+
+def _column(values: Mapping[int, float], numbers: Sequence[int]) -> NDArray[np.float64]:
+    return np.array([values.get(number, math.nan) for number in numbers], dtype=np.float64)
 
 
 def _objectives(objective: Objective, losses: pd.DataFrame) -> NDArray[np.float64]:

@@ -32,6 +32,7 @@ from store.records import Retraction as Retraction
 from store.records import Revision as Revision
 from store.records import Run as Run
 from store.records import Search as Search
+from store.records import Table as Table
 from store.records import Tally as Tally
 from store.records import Totals as Totals
 from store.records import Trial as Trial

@@ -129,8 +129,9 @@ def fidelities(session: Session, search_id: int) -> dict[int, tuple[str, str]]:
     """Return fidelity and purpose of the trials of a search by number."""
     require(session, search_id)
     query = select(TrialRow.number, TrialRow.fidelity, TrialRow.purpose).where(TrialRow.search_id == search_id)
-    found = raw_rows(session, query.order_by(TrialRow.number))
-    return {number: (fidelity, purpose) for number, fidelity, purpose in found}
+    with without_sweeps():
+        found = raw_rows(session, query.order_by(TrialRow.number))
+        return {number: (fidelity, purpose) for number, fidelity, purpose in found}
 
 
 def measured(session: Session, search_id: int) -> MeasuredColumns:
@@ -156,7 +157,14 @@ def predicted(session: Session, search_id: int, name: str) -> dict[int, tuple[fl
         .join(TrialRow, TrialRow.id == PredictionRow.trial_id)
         .where(TrialRow.search_id == search_id, PredictionRow.name == name)
     )
-    return {number: (mean, sd) for number, mean, sd in raw_rows(session, query)}
+    with without_sweeps():
+        return {number: (mean, sd) for number, mean, sd in raw_rows(session, query)}
+
+
+def altered(session: Session, search_id: int, *, since: int) -> int:
+    """Return how many trials of a search were altered after the change `since`."""
+    query = select(func.count()).where(TrialRow.search_id == search_id, TrialRow.change > since)
+    return session.scalars(query).one()
 
 
 def _elapsed() -> ColumnElement[Any]:

@@ -358,6 +358,21 @@ class MeasuredColumns(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """The trials of a search by columns, as they were at `mark`: a line each, weights, what was measured and predicted.
+
+    of: the search, its configuration, and whose prediction it holds. predicted: mean and sd by trial number.
+    """
+
+    of: tuple[int, str, str]
+    mark: int
+    outlines: Sequence[Outline]
+    weights: WeightRows
+    measured: MeasuredColumns
+    predicted: Mapping[int, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Totals:
     """The trials of a search, counted: all of them, and the FLOPs charged for those that were not cancelled."""
 

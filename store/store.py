@@ -20,6 +20,7 @@ from store import (
     runs,
     searches,
     sessions,
+    table,
     throughputs,
     trials,
     upkeep,
@@ -46,6 +47,7 @@ from store.records import (
     Revision,
     Run,
     Search,
+    Table,
     Tally,
     Totals,
     Trial,
@@ -227,6 +229,11 @@ class Store:
         """Return mean and standard deviation of what was predicted of `name` for trials of a search, by number."""
         with self._connections.read() as session:
             return columns.predicted(session, search_id, name)
+
+    def table(self, search_id: int, *, predicted: str, before: Table | None = None) -> Table:
+        """Return the trials of a search by columns; of `before`, read earlier, only what has changed is read again."""
+        with self._connections.read() as session:
+            return table.read(session, search_id, predicted=predicted, before=before)
 
     def totals(self) -> dict[int, Totals]:
         """Return how many trials every search has by its id, and what they are charged; none where there are none."""

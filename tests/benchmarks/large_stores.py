@@ -136,9 +136,18 @@ def main(count: int) -> None:
         fill(location, count)
         print(f"{count:,} trials written in {time.process_time() - begun_s:.1f} s")
         for what, read in readings(location).items():
-            begun_s = time.process_time()
-            read()
-            print(f"{what:<24} {time.process_time() - begun_s:6.2f} s")
+            _time(what, read)
+        kept = frames.Kept(location, load(CONFIG).name)
+        kept.frames()
+        with Store(location) as store:
+            store.retract(count // 2, reason="to have something changed")
+        _time("dashboard, after a change", kept.frames)
+
+
+def _time(what: str, read: Callable[[], object]) -> None:
+    begun_s = time.process_time()
+    read()
+    print(f"{what:<25} {time.process_time() - begun_s:6.2f} s")
 
 
 if __name__ == "__main__":
