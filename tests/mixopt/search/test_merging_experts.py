@@ -134,7 +134,7 @@ def test_a_simulated_search_needs_no_weights_for_it(store: Store) -> None:
         {"name": "small", "tokens": 1_000_000, "proxy": shape},
         {"name": "routed", "tokens": 4_000_000, "proxy": routed},
     ]
-    config = changed(ladder=ladder, experts={"rung": "small"}, budget_flops=1e14)
+    config = changed(ladder=ladder, experts={"rung": "small"}, budget_flops=5e12)
     setting = setting_of(config)
     with driving(setting, store=store, workers=SimulatedWorkers(config), elapsed_s=0.0) as driver:
         list(driver.drive())
