@@ -65,12 +65,14 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     doubted = (STALE * every.stale) ** 2
     sets_noise = _sets_noise(linked, every, scale, below)
     seeds = np.maximum((sets_noise / scale.linked_width)[:, None] ** 2, explained)
-    precision = 1.0 / (MISFIT**2 * (1.0 + (np.maximum(y, 0.0) / TAIL) ** 2) + seeds + doubted)
+    unit, whole = (scale.coarse, scale.objective_coarse) if below.rungs else (np.ones(len(y)), 1.0)
+    above = np.maximum(y / unit[:, None], 0.0) / TAIL
+    precision = 1.0 / ((MISFIT * unit[:, None]) ** 2 * (1.0 + above**2) + seeds + doubted)
     precision *= np.isfinite(linked).T
     names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
     held_out = held_out[..., :n]
-    tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * scale.objective_width)) ** 2
+    tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * whole * scale.objective_width)) ** 2
     tail = tail + doubted[:n] / MISFIT**2
     shares = stack_weights(held_out, y[:, :n], precision[:, :n], _importance(below))
     _, errors = _unseen(shares, held_out, linked[:n], scale)
@@ -238,12 +240,15 @@ def _residual(
     missed, noise: of rows held out, and the variance of their noise, `n`.
     """
     shares = below.objective.array(below.encoding.sets)
-    by_sets = float(np.sqrt(((shares * scale.width) ** 2).sum()))  # sets err each by itself, also where they trade off
-    slope, explained, guess = 0.0, np.zeros(len(values)), GUESSED_RESIDUAL * max(scale.objective_width, by_sets)
+    width = scale.objective_coarse * scale.objective_width
+    by_sets = float(
+        np.sqrt(((shares * scale.coarse * scale.width) ** 2).sum())
+    )  # as they err, also where they trade off
+    slope, explained, guess = 0.0, np.zeros(len(values)), GUESSED_RESIDUAL * max(width, by_sets)
     if below.rungs:
         slope = _slope(table, below, scale.objective_ratio)
         explained = slope**2 * below.covariances(table.inputs)[-1].diagonal()
-        guess = GUESSED_DRIFT * max(slope * scale.objective_width, by_sets)
+        guess = GUESSED_DRIFT * max(slope * width, by_sets)
     residual = Residual.of(
         missed,
         (values - missed - scale.objective_center) / scale.objective_width,

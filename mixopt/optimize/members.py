@@ -173,18 +173,30 @@ def _epochs(features: Features, y: Array, precision: Array, which: Indices, star
 
 
 def _drifted(name: str) -> Member:
-    """The law of the rung below, its parameters drawn towards what they are there."""
+    """The law of the rung below, its parameters drawn towards what they are there.
+
+    What that law misses of the rung below, where more rows and other members correct it, is carried along.
+    """
 
     def member(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
         mean, wholes = features.inherited[name], processes.wholes(precision > 0.0, which)
         begin = start if start is not None and start.shape == mean.shape else None
-        x = _seen(name, features)
-        first = scale_law.drifted(name, mean, x, y[wholes], precision[wholes], start=begin)
+        law, x = scale_law.RISING[name], _seen(name, features)
+
+        def missed(at: Features, problems: Indices) -> Array:
+            rows = _seen(name, at)
+            below: Array = law.evaluate(mean[problems], rows, np.zeros((len(problems), len(rows))))[0]
+            carried: Array = at.covariates[problems, :, 0] - below
+            return carried
+
+        left = y - missed(features, which)
+        first = scale_law.drifted(name, mean, x, left[wholes], precision[wholes], start=begin)
         theta, others = first[which], np.setdiff1d(np.arange(len(y)), wholes)
         theta[others] = scale_law.drifted(
-            name, mean[which[others]], x, y[others], precision[others], start=theta[others]
+            name, mean[which[others]], x, left[others], precision[others], start=theta[others]
         )
-        return _of_law(name, theta)
+        drifted = _of_law(name, theta)
+        return replace(drifted, predict=lambda at, chosen: drifted.predict(at, chosen) + missed(at, which[chosen]))
 
     return member
 

@@ -19,7 +19,9 @@ RATIOS = (0.1, 3.0)  # bounds of the ratio of levels of neighbouring rungs
 class Scale:
     """Losses of a rung to about 0 in the middle, 1 wide; objective and experts alike.
 
-    center, linked_width: of every set on the scale of its link, `m`. width: and as loss or error.
+    center, linked_width: of every set on the scale of its link, `m`. width: and as loss or error. They shrink as a
+    search closes in on its optimum, so that its rung is fitted best there. coarse, objective_coarse: how many of these
+    the widths of mixtures are that are apart, which do not shrink; `m` and a number.
     ratio, objective_ratio: of levels, to those of the rung below (1 at the first, and of errors); `m` and a number.
     """
 
@@ -28,6 +30,8 @@ class Scale:
     width: Array
     objective_center: float
     objective_width: float
+    coarse: Array
+    objective_coarse: float
     experts_center: Array
     experts_width: Array
     ratio: Array
@@ -38,20 +42,21 @@ def first_scale(inputs: Inputs, values: Array, linked: Array, links: Links) -> S
     """Return robust centers and widths of the lowest rung.
 
     values: the objective, `n`. linked: losses on the scales of `links`, `n x m`.
-    Widths are those of mixtures apart from each other, or they would shrink as a search closes in on its optimum.
     """
     center, middle = np.median(linked, axis=0), float(np.median(values))
-    kept = _apart(inputs.weights)
-    width = _width(linked[kept] - np.median(linked[kept], axis=0))
+    width, objective_width = _width(linked), float(_width(values[:, None])[0])
+    apart = _apart(inputs.weights)
     known = np.zeros_like(linked) if inputs.experts is None else inputs.experts
     return Scale(
         center=center,
         linked_width=width,
         width=width * links.slope(center),
         objective_center=middle,
-        objective_width=float(_width(values[kept, None] - np.median(values[kept]))[0]),
+        objective_width=objective_width,
+        coarse=np.maximum(_width(linked[apart]) / width, 1.0),
+        objective_coarse=max(float(_width(values[apart, None])[0]) / objective_width, 1.0),
         experts_center=np.median(known, axis=0),
-        experts_width=_width(known - np.median(known, axis=0)),
+        experts_width=_width(known),
         ratio=np.ones_like(center),
         objective_ratio=1.0,
     )
@@ -113,7 +118,8 @@ def _ratio(losses: Array, lower: Array) -> Array:
     return ratio
 
 
-def _width(deviations: Array) -> Array:
+def _width(values: Array) -> Array:
+    deviations = values - np.median(values, axis=0)
     spread = np.maximum(1.4826 * np.median(np.abs(deviations), axis=0), 0.25 * deviations.std(axis=0))
     # Where all losses are one, a hundredth of a bit is as good a unit as any.
     return np.where(spread > 1e-9, spread, 1e-2)

@@ -40,10 +40,12 @@ def fitted(evidence: Evidence, world: Bench) -> Surrogate:
     return model
 
 
-def test_the_units_of_a_rung_stay_where_its_rows_crowd(world: Bench) -> None:
+def test_what_is_guessed_of_a_rung_stays_as_wide_where_its_rows_crowd(world: Bench) -> None:
     before, after = (fitted(e, world).rungs[0].scale for e in (world.evidence(cheap=24, top=2), closed_in(world)))
-    assert after.width == pytest.approx(before.width, rel=0.25)
-    assert after.objective_width == pytest.approx(before.objective_width, rel=0.25)
+    assert after.coarse * after.width == pytest.approx(before.coarse * before.width, rel=0.25)
+    wide, was = (scale.objective_coarse * scale.objective_width for scale in (after, before))
+    assert wide == pytest.approx(was, rel=0.25)
+    assert after.objective_width < 0.8 * before.objective_width  # in which its own rung is fitted
 
 
 def test_the_noise_of_a_rung_without_replicates_is_that_of_the_rung_below(world: Bench) -> None:
