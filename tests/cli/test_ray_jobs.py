@@ -16,10 +16,12 @@ import yaml
 
 from mixopt.errors import SearchError
 from mixopt.submit import Jobs
-from store import Store
+from store import Store, StoreUnavailable, check
 from tests.cli.test_ray_nodes import check_nothing_lost_nothing_twice, short_search
+from tests.postgres import OWNER, private_cluster
 from tests.ray_cluster import ROOT, TIMEOUT_S, trials
 
+PASSWORD = "hunter2"  # of a server, which the head has in its environment, and nobody else
 CONFIG = ROOT / "configs" / "simulated.yaml"
 
 
@@ -40,6 +42,7 @@ def head() -> Iterator[Head]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("MIXOPT_STORE", f"{folder}/s3cret.db")  # which only the head knows
+        patch.setenv("PGPASSWORD", PASSWORD)
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # whose `python` a job calls
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.delenv("PYTHONPATH", raising=False)  # the job has our code from what is sent, and nothing else
@@ -56,6 +59,7 @@ def head() -> Iterator[Head]:
         # As `ray start` does: without it, a job may find another cluster on this machine.
         (Path(folder) / "ray_current_cluster").write_text(cluster.gcs_address, encoding="utf-8")
         patch.delenv("MIXOPT_STORE")
+        patch.delenv("PGPASSWORD")
         yield Head(f"http://{cluster.webui_url}", Path(folder) / "s3cret.db")
         cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
@@ -97,6 +101,33 @@ def test_a_search_is_submitted_followed_to_its_end_and_lies_in_the_store(head: H
     assert "".join(jobs.follow(jobs.get("simulated"))) == jobs.log(job)
     with pytest.raises(SearchError, match="known: mixopt-simulated-1"):
         jobs.get("other")
+
+
+@pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
+def test_a_job_has_the_password_of_its_store_from_the_head_and_shows_it_nowhere(head: Head, tmp_path: Path) -> None:
+    plain = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    small = {"name": "served", "budget_flops": 1.2e14, "strategy": {"name": "random"}, "proof": {"seeds": 2}}
+    (tmp_path / "served.yaml").write_text(yaml.safe_dump(plain | small), encoding="utf-8")
+    asked = ("--address", head.address, "--store-outlasts", "--follow")
+    with private_cluster() as server:
+        url = server.guarded_database("searcher", PASSWORD)
+        with pytest.raises(StoreUnavailable, match="password"):
+            Store(url)
+        told = mixopt("submit", "served.yaml", "--store", url.replace("@", f":{PASSWORD}@"), *asked, folder=tmp_path)
+        assert told.returncode == 1
+        assert "PGPASSWORD" in told.stderr
+        assert PASSWORD not in told.stdout + told.stderr
+        done = mixopt("submit", "served.yaml", "--store", url, *asked, folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        with Store(url.replace("searcher", OWNER), read_only=True) as ledger:
+            search = ledger.searches()[0]
+            assert (search.name, search.state) == ("served", "finished")
+            assert ledger.recommendation(search.id) is not None
+            assert PASSWORD not in str((ledger.sessions(search.id), search))
+        assert check(url.replace("searcher", OWNER)) == []
+    jobs = Jobs(head.address)
+    assert jobs.get("served").state == "SUCCEEDED"
+    assert PASSWORD not in str(jobs._client.list_jobs()) + done.stdout + done.stderr + jobs.log(jobs.get("served"))
 
 
 @pytest.mark.cluster
