@@ -40,6 +40,7 @@ from mixopt.sections import (
     unless_false,
 )
 from mixopt.space import LinearConstraint, SearchSpace
+from mixopt.url_secrets import secret_places
 from proxies.corpus_config import CorpusConfig
 from proxies.errors import ProxyError, SourceError
 from proxies.starts import check_merging
@@ -47,6 +48,11 @@ from proxies.starts import check_merging
 RESERVED_SET = "objective"  # the key of the objective among predictions, beside the sets
 HOUR_S = 3_600.0
 SAME_BUDGET = 1e-9  # of it: float error of hours times throughput
+IN_THE_OPEN = (
+    "a URL here holds a password or key, which the store would keep and show; leave it out of the URL, and put it into "
+    "variables of the file system where trainings run (FSSPEC_S3_KEY and FSSPEC_S3_SECRET or those of AWS, "
+    "FSSPEC_FTP_PASSWORD, ...), or for a command into one that workers.environment names"
+)
 NOMINAL_VOCABULARY = 32_768  # of a tokenizer file not opened yet; only to see whether the rungs rise in cost
 
 
@@ -266,6 +272,14 @@ class SearchConfig(Section):
         """Leave the proof out of a search that starts no training, unless its file asks for one."""
         if isinstance(plain, dict) and isinstance(workers := plain.get("workers"), dict):
             return ({"proof": False} if workers.get("kind") == "outside" else {}) | plain
+        return plain
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_secrets(cls, plain: object) -> object:
+        """Refuse passwords before anything else is looked at, whose message might show them."""
+        if (path := next(secret_places(plain), None)) is not None:
+            raise wrong(path, IN_THE_OPEN)
         return plain
 
     @model_validator(mode="after")

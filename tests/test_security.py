@@ -9,16 +9,19 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import fsspec.config
 import pytest
+import yaml
 from streamlit.testing.v1 import AppTest
 
 import dashboard
 from mixopt.cli.dashboard import _is_this_machine
 from mixopt.command import Command
-from mixopt.config import load
+from mixopt.config import SearchConfig, load
 from mixopt.errors import ConfigError
 from mixopt.export import EXPORTERS, Export, read_paths
 from mixopt.mixture import Mixture
+from mixopt.url_secrets import holds_secret
 from proxies.checkpoint import Checkpoint
 from store import Store, StoreUnavailable, without_password
 
@@ -181,3 +184,46 @@ def test_a_password_with_strange_letters_is_hidden_too() -> None:
 )
 def test_the_dashboard_knows_which_addresses_are_this_machine_alone(host: str, alone: bool) -> None:
     assert _is_this_machine(host) == alone
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("checkpoints", f"s3://key:{SECRET}@bucket/searches"),
+        ("checkpoints", f"s3://key:se/{SECRET}@bucket"),
+        ("checkpoints", f"simplecache::ftp://user:{SECRET}@host:21/searches"),
+        ("checkpoints", f"https://account.blob.core.windows.net/box?sv=2&sig={SECRET}"),
+        ("command", f"torchrun train.py --log postgres://me:{SECRET}@host/log --out {{out}}"),
+        ("address", f"ray://me:{SECRET}@head:10001"),
+    ],
+)
+def test_a_secret_in_the_file_of_a_search_is_refused_and_not_repeated(tmp_path: Path, key: str, text: str) -> None:
+    plain = yaml.safe_load((ROOT / "configs" / "simulated.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(plain | {"workers": {key: text}, "seed": "one"}), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=rf"workers\.{key}: a URL here holds a password or key.*FSSPEC_S3_SECRET"
+    ) as bad:
+        load(path)
+    assert SECRET not in str(bad.value)
+    with pytest.raises(ConfigError) as bad:
+        SearchConfig.from_plain(plain | {"workers": {key: text}})
+    assert SECRET not in str(bad.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("s3://bucket/searches", "s3://key@bucket", "abfs://box@account.dfs.core.windows.net/a", "file:///a:b/c@d"),
+        *("http://host:8080/a@b", "sftp://user@host:2222/searches", "https://host/box?versionId=3&region=eu"),
+        *("psql postgres://me:$PGPASSWORD@host/log", "psql postgres://me:${PGPASSWORD}@host/log", "a: b@c", "/a:b@c"),
+    ],
+)
+def test_a_url_without_a_secret_is_none(text: str) -> None:
+    assert not holds_secret(text)
+
+
+def test_the_variables_that_the_refusal_names_are_those_that_file_systems_read() -> None:
+    found: dict[str, dict[str, str]] = {}
+    fsspec.config.set_conf_env(found, {"FSSPEC_S3_KEY": "k", "FSSPEC_S3_SECRET": "s", "FSSPEC_FTP_PASSWORD": "p"})
+    assert found == {"s3": {"key": "k", "secret": "s"}, "ftp": {"password": "p"}}
