@@ -45,6 +45,7 @@ TRIAL_COLUMNS = {
     "predicted_sd": "float64",
     "charged_flops": "float64",
     "elapsed_s": "float64",
+    "stale": "float64",
     "finished_at": "object",
     "started_at": "object",
     "reason": "object",
@@ -133,8 +134,8 @@ class SearchFrames:
     """One search as the screens see it.
 
     rungs: cheap to expensive, then fidelities outside of the ladder that trials used; top: the ladder's last.
-    trials: `TRIAL_COLUMNS`; weights: one column a domain; losses: one an evaluation set, bits per
-    byte, or the share of wrong answers (`error/<set>`).
+    trials: `TRIAL_COLUMNS`, `stale` being the fraction of tokens from text that is another by now; weights: one column
+    a domain; losses: one an evaluation set, bits per byte, or the share of wrong answers (`error/<set>`).
     budget_flops, time_limit_s, target_tokens: nan where the search has none.
     """
 
@@ -433,6 +434,7 @@ def _trials(read: Table, objective: Objective, losses: pd.DataFrame) -> pd.DataF
         "predicted_sd": [sd for _, sd in predicted],
         "charged_flops": [line.charged_flops for line in lines],
         "elapsed_s": [_number(line.elapsed_s) for line in lines],
+        "stale": [read.weights.stale.get(line.number, 0.0) for line in lines],
         "finished_at": [line.finished_at for line in lines],
         "started_at": [line.started_at for line in lines],
         "reason": [line.reason for line in lines],

@@ -50,13 +50,15 @@ def measured(view: SearchFrames) -> pd.DataFrame:
     """Return the trials with an objective on the search's part of the text, in the order in which they finished.
 
     Adds `spent_flops`, all that the search had been charged when the trial finished, and `best`, the lowest objective
-    so far at its rung. A proof is measured on other text, so its objective belongs in no such list.
+    so far at its rung of those on the text as it is now. A proof is measured on other text, so its objective belongs
+    in no such list.
     """
     finished = view.trials[view.trials["state"].isin(FINISHED)].copy()
     finished = finished.sort_values("finished_at", kind="stable")
     finished["spent_flops"] = finished["charged_flops"].cumsum()
     rows = finished[(finished["part"] != "proof") & finished["objective"].notna()].copy()
-    rows["best"] = rows.groupby("rung")["objective"].cummin()
+    fresh = rows["objective"].where(rows["stale"] == 0.0)
+    rows["best"] = fresh.groupby(rows["rung"]).cummin().groupby(rows["rung"]).ffill()
     return rows
 
 
@@ -64,7 +66,7 @@ def best(view: SearchFrames) -> Best | None:
     """Return the best trial of the most expensive rung that has one; None before the first."""
     rows = measured(view)
     for rung in reversed(ladder(view)):
-        here = rows[rows["rung"] == rung]
+        here = rows[(rows["rung"] == rung) & (rows["stale"] == 0.0)]
         if len(here):
             first = here.sort_values("objective", kind="stable").reset_index().iloc[0]
             return Best(number=int(first["number"]), rung=rung, objective=float(first["objective"]))
@@ -80,7 +82,7 @@ def ladder(view: SearchFrames) -> tuple[str, ...]:
 def by_rung(view: SearchFrames) -> pd.DataFrame:
     """Return one row a rung: trials by state, FLOPs charged and their share, mean seconds a trial, best objective."""
     spent = totals(view).spent_flops
-    best_at = measured(view).groupby("rung")["objective"].min()
+    best_at = measured(view).groupby("rung")["best"].min()
     rows = []
     for rung in ladder(view):
         here = view.trials[view.trials["rung"] == rung]

@@ -1,6 +1,7 @@
 """Trials of a search by columns: what summaries, tables and charts of very many need, in a few plain queries."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,14 +116,23 @@ def weights(session: Session, search_id: int) -> WeightRows:
         found = {row[0]: row[1:] for row in raw_rows(session, query)}
     changed = translations(session, [search_id])[search_id]
     if not changed.changes:
-        return WeightRows(domains=names, by_trial=found)
+        return WeightRows(domains=names, by_trial=found, stale={})
     now = {
-        number: changed.weights(number, {n: w for n, w in zip(names, then, strict=True) if w is not None})[0]
+        number: changed.weights(number, {n: w for n, w in zip(names, then, strict=True) if w is not None})
         for number, then in found.items()
     }
     return WeightRows(
-        domains=changed.names, by_trial={number: tuple(map(each.get, changed.names)) for number, each in now.items()}
+        domains=changed.names,
+        by_trial={number: tuple(map(each.get, changed.names)) for number, (each, _) in now.items()},
+        stale={number: part for number, (_, part) in now.items() if part > 0.0},
     )
+
+
+def stale(session: Session, search_id: int) -> Mapping[int, float]:
+    """Return for trials with tokens from text that is another by now the fraction of these, by number."""
+    require(session, search_id)
+    changes = translations(session, [search_id])[search_id].changes
+    return weights(session, search_id).stale if changes else {}
 
 
 def fidelities(session: Session, search_id: int) -> dict[int, tuple[str, str]]:

@@ -344,10 +344,14 @@ class Outline(NamedTuple):
 
 
 class WeightRows(NamedTuple):
-    """The weights of trials by number, in the order of `domains`; None where a trial says nothing of a domain."""
+    """The weights of trials by number, in the order of `domains`; None where a trial says nothing of a domain.
+
+    stale: for trials with tokens from text that is another by now, the fraction of these.
+    """
 
     domains: tuple[str, ...]
     by_trial: Mapping[int, tuple[float | None, ...]]
+    stale: Mapping[int, float]
 
 
 class MeasuredColumns(NamedTuple):

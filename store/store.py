@@ -215,6 +215,11 @@ class Store:
         with self._connections.read() as session:
             return columns.weights(session, search_id)
 
+    def stale(self, search_id: int) -> Mapping[int, float]:
+        """Return for trials with tokens from text that is another by now the fraction of these, by number."""
+        with self._connections.read() as session:
+            return columns.stale(session, search_id)
+
     def fidelities(self, search_id: int) -> dict[int, tuple[str, str]]:
         """Return fidelity and purpose of the trials of a search by number."""
         with self._connections.read() as session:

@@ -59,7 +59,12 @@ def _outlines(before: Table, trials: tuple[Trial, ...], told: dict[int, TrialDet
 def _weights(before: Table, trials: tuple[Trial, ...]) -> WeightRows:
     domains = before.weights.domains
     rows = {trial.number: tuple(map(trial.weights.get, domains)) for trial in trials if trial.weights}
-    return WeightRows(domains=domains, by_trial={**before.weights.by_trial, **rows})
+    stale = {trial.number: trial.stale for trial in trials if trial.stale > 0.0}
+    return WeightRows(
+        domains=domains,
+        by_trial={**before.weights.by_trial, **rows},
+        stale={**before.weights.stale, **stale},  # more of it only comes with another configuration
+    )
 
 
 def _measured(before: Table, trials: tuple[Trial, ...]) -> MeasuredColumns:

@@ -17,7 +17,10 @@ SAMPLES = 20  # trials of the top rung, the proof of the recommended mixture amo
 
 @dataclass(frozen=True, kw_only=True)
 class RungReport:
-    """The trials of one rung: how many ended how, their charge, and the best objective (None: none completed)."""
+    """The trials of one rung: how many ended how, their charge, and the best objective on the text as it is now.
+
+    best: None where no trial completed, or all that did trained on text that is another by now.
+    """
 
     name: str
     completed: int
@@ -197,11 +200,15 @@ def _rung(name: str, tallies: Sequence[Tally], best: Mapping[str, tuple[float, i
 
 
 def _best(store: Store, search: Search, objective: Objective) -> Mapping[str, tuple[float, int]]:
-    """Return the lowest objective of every rung and the first trial that has it; a trial needs all sets that count."""
-    measured = store.measured(search.id)
+    """Return the lowest objective of every rung and the first trial that has it.
+
+    A trial needs all sets that count, and to have trained on the text as it is now.
+    """
+    measured, stale = store.measured(search.id), store.stale(search.id)
     columns = {name: _column(measured, name) for name in objective.sets}
     known = store.fidelities(search.id)
-    numbers = [n for n, (_, purpose) in known.items() if purpose != "proof" and all(n in c for c in columns.values())]
+    fresh = [number for number, (_, purpose) in known.items() if purpose != "proof" and number not in stale]
+    numbers = [number for number in fresh if all(number in column for column in columns.values())]
     values = np.array([[column[n] for n in numbers] for column in columns.values()], dtype=np.float64)
     found: dict[str, tuple[float, int]] = {}
     for value, number in zip(objective.of_array(values.T, objective.sets).tolist(), numbers, strict=True):

@@ -52,10 +52,10 @@ def phase_of(trials: Sequence[Trial]) -> Phase:
 
 
 def best_of(trials: Sequence[Trial], setting: Setting) -> tuple[int, str, float] | None:
-    """Return the best observation of the highest rung that has one: trial number, rung, objective."""
+    """Return the best observation, on the text as it is, of the highest rung that has one: number, rung, objective."""
     history, objective = read_history(trials, setting), setting.problem.objective
     for rung in reversed(setting.problem.ladder.rungs):
-        values = [(objective.value(o.losses), o.trial) for o in history.at(rung.name)]
+        values = [(objective.value(o.losses), o.trial) for o in history.at(rung.name) if not o.stale]
         if values:
             value, number = min(values)
             return number, rung.name, value

@@ -38,6 +38,7 @@ def test_an_added_domain_had_no_weight(store: Store, seen: Search) -> None:
     after = store.trial(seen.id, 0)
     assert after.weights == {"web": 0.5, "code": 0.5, "math": 0.0, "books": 0.0}
     assert (after.state, after.losses, after.stale) == ("completed", before.losses, 0.0)
+    assert store.stale(seen.id) == {}
     assert store.detail(seen.id, 0) == detail
     found = store.search(seen.id)
     assert list(found.domains.items()) == [*NOW.items(), ("books", 7)]
@@ -90,6 +91,7 @@ def test_a_revised_domain_makes_its_share_stale(store: Store, seen: Search) -> N
     change(store, seen, NOW, revised={"web": 0.4})
     found = store.trial(seen.id, 0)
     assert found.stale == pytest.approx(0.2)
+    assert store.stale(seen.id) == {0: found.stale}
     assert found.weights == {"web": 0.5, "code": 0.5, "math": 0.0}
     assert store.detail(seen.id, 0).epochs == {"code": 2.5}
     change(store, seen, NOW, revised={"web": 0.5, "math": 1.0}, config_hash="h2")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dashboard import progress
+from dashboard.frames import search_frames
 from mixopt.config import SearchConfig, load
 from mixopt.errors import MixoptError
 from mixopt.search.asking import ask, tell
@@ -13,6 +15,7 @@ from mixopt.search.launch import driving, find_or_create, start_workers
 from mixopt.search.ledger import STALE_LIMIT, read_history
 from mixopt.search.report import plain_trials, report
 from mixopt.search.revising import standing
+from mixopt.search.snapshot import best_of
 from mixopt.text import Folders
 from store import Search, Store
 from tests.mixopt.search.small_search import changed, setting_of
@@ -107,9 +110,16 @@ def test_what_was_seen_of_a_revised_text_is_stale_by_its_weight(store: Store) ->
     search = begun(store, changed())
     found = planned(store, "revise", "web", changed=0.5)
     assert found.change.revised == {"web": 0.5}
+    best_before = {rung.name: rung.best for rung in report(store, search.name).rungs}
     carry_out(store, found)
     now, _ = standing(store, changed())
     assert now.domains[0].revision == 1
+    assert None not in best_before.values()
+    assert all(trial.weights["web"] > 0.0 for trial in store.trials(search.id))
+    assert [rung.best for rung in report(store, search.name).rungs] == [None] * len(best_before)  # all is stale
+    assert best_of(store.trials(search.id), setting_of(now)) is None
+    table = store.table(search.id, predicted="objective")
+    assert progress.best(search_frames(store.search(search.id), table, None)) is None
     trials = store.trials(search.id)
     assert [trial.stale for trial in trials] == pytest.approx([0.5 * trial.weights["web"] for trial in trials])
     observed = read_history(trials, setting_of(now)).observations
