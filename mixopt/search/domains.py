@@ -74,14 +74,11 @@ class Plan:
 def plan(store: Store, search: Search, edit: Edit, folders: Folders, *, report: Say) -> Plan:
     """Return what `edit` would do to `search`; its text is prepared, and nothing else is changed.
 
+    A search that is driven may be planned for, too; what its driver trains meanwhile is not in the plan.
+
     Raises:
         SearchError, ConfigError, EmptySpace, ProxyError: why it cannot be.
     """
-    if is_driven(store, search):
-        raise SearchError(
-            f"{search.name!r} is being driven, and workers hold its text; stop it with `mixopt cancel {search.name}`, "
-            "change its domains, and run it again"
-        )
     wanted = _same_tokens(search, edited(search, edit), edit)
     text = prepare_text(wanted.config, folders, report=report)
     setting = Setting.of(wanted.config, text, artifacts=str(folders.artifacts))
@@ -109,13 +106,32 @@ def plan(store: Store, search: Search, edit: Edit, folders: Folders, *, report: 
     )
 
 
+def refuse_driven(store: Store, search: Search) -> None:
+    """Raise SearchError where somebody drives the search: its workers, its brain and its experts know the old domains.
+
+    What is on record would follow; but what is in training or being thought of would come back in domains that are no
+    more, so that the driver ends first, and the next one begins with the new text.
+    """
+    lease = store.lease(search.id)
+    if lease is None or not is_driven(store, search):
+        return
+    driver = f"process {lease.pid} on {lease.host}, since {lease.acquired_at:%Y-%m-%d %H:%M} UTC"
+    raise SearchError(
+        f"{search.name!r} is being driven ({driver}), and what it trains now is of the domains as they are; stop it "
+        f"with `mixopt cancel {search.name}`, which loses no finished trial and charges none that is cut short, say "
+        "this again, and go on with `mixopt run`; to see first what would become of its trials, and have the text prepared "
+        "meanwhile, add --dry-run"
+    )
+
+
 def carry_out(store: Store, found: Plan) -> str:
     """Record the change that was planned, and return what was done.
 
     Raises:
-        SearchError: the search was revised meanwhile. LeaseHeld: somebody drives it now.
+        SearchError: the search was revised meanwhile, or somebody drives it now. LeaseHeld: since this very moment.
     """
     search, owner = found.search, f"domains:{uuid.uuid4().hex}"
+    refuse_driven(store, search)
     store.acquire_lease(search.id, owner=owner, host=socket.gethostname(), pid=os.getpid(), ttl_s=LEASE_S)
     try:
         if store.search(search.id).config_hash != search.config_hash:

@@ -1,6 +1,7 @@
 """`mixopt domains`, as it is typed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ def test_a_change_is_proposed_with_its_cost_and_recorded_when_it_is_meant(
     assert min(found["experts"].values()) > 0.0
     with Store(begun / "mixopt.db") as store:
         assert "poems" not in store.searches()[0].domains
+        store.acquire_lease(1, owner="driver", host="h", pid=7, ttl_s=600.0)
+        assert call(*words, "--dry-run", monkeypatch=monkeypatch) == 0
+        capsys.readouterr()
+        assert call(*words, monkeypatch=monkeypatch) == 1
+        assert re.search(
+            r"driven \(process 7 on h, since 20.* UTC\).*mixopt run.*add --dry-run", capsys.readouterr().err
+        )
+        store.release_lease(1, owner="driver")
     assert call(*words, monkeypatch=monkeypatch) == 0
     assert json.loads(capsys.readouterr().out)["recorded"]
     assert call("domains", "simulated", "rename", "poems", "verse", monkeypatch=monkeypatch) == 0

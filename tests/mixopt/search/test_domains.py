@@ -1,5 +1,6 @@
 """Domains that change while a search goes on: what was seen stays usable, and the driver goes on from it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -223,11 +224,12 @@ def test_what_cannot_be_is_refused_and_changes_nothing(store: Store) -> None:
 def test_domains_change_only_where_nobody_drives_and_nobody_revised_meanwhile(store: Store) -> None:
     config = changed()
     find_or_create(store, setting_of(config))
-    with (
-        driving(setting_of(config), store=store, workers=start_workers(config), elapsed_s=0.0),
-        pytest.raises(MixoptError, match="stop it with `mixopt cancel simulated`"),
-    ):
-        planned(store, "rename", "web", "crawl")
+    with driving(setting_of(config), store=store, workers=start_workers(config), elapsed_s=0.0):
+        ahead = planned(store, "rename", "web", "crawl")
+        assert "web is called crawl" in ahead.lines[0]
+        with pytest.raises(MixoptError, match=f"process {os.getpid()} on .* stop it with `mixopt cancel simulated`"):
+            carry_out(store, ahead)
+    assert "crawl" not in store.searches()[0].domains
     first, second = planned(store, "rename", "web", "crawl"), planned(store, "rename", "web", "net")
     carry_out(store, first)
     with pytest.raises(MixoptError, match="revised by somebody else meanwhile"):
