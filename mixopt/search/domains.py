@@ -119,8 +119,8 @@ def refuse_driven(store: Store, search: Search) -> None:
     raise SearchError(
         f"{search.name!r} is being driven ({driver}), and what it trains now is of the domains as they are; stop it "
         f"with `mixopt cancel {search.name}`, which loses no finished trial and charges none that is cut short, say "
-        "this again, and go on with `mixopt run`; to see first what would become of its trials, and have the text prepared "
-        "meanwhile, add --dry-run"
+        "this again, and go on with `mixopt run`; to see first what would become of its trials, and have the text "
+        "prepared meanwhile, add --dry-run"
     )
 
 
