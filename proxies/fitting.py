@@ -76,10 +76,15 @@ class Fit:
         return rate_share(self.model.config, (self.steps + 0.5) * size, of=self.batches.steps * size)
 
     def take(self, loss: Tensor | float) -> bool:
-        """Note a step and the loss before it, and say whether that makes a point of the curve."""
+        """Note a step and the loss before it, and say whether that makes a point of the curve.
+
+        A loss that is no number makes one, and the last; an accelerator, which would have to be waited for, tells of it
+        at the next regular point.
+        """
         self.losses.append(loss)
         every = max(1, round(self.batches.steps / CURVE_POINTS))
-        if self.steps % every and self.steps < self.batches.steps:
+        is_lost = (isinstance(loss, float) or loss.device.type == "cpu") and not math.isfinite(loss)
+        if not is_lost and self.steps % every and self.steps < self.batches.steps:
             return False
         recent = [float(each) for each in self.losses[self._told :]]
         self.losses[self._told :] = recent

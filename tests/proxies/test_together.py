@@ -97,6 +97,16 @@ def test_one_that_explodes_leaves_early_and_harms_no_other(corpus: Corpus) -> No
         assert_alike(training, train_together([plan], corpus)[0])
 
 
+def test_one_that_explodes_between_points_of_its_curve_pays_for_no_further_step(corpus: Corpus) -> None:
+    config = replace(DENSE, clip_norm=1e30, learning_rate=1e30)
+    plan = replace(plans(config)[0], tokens=2_000 * STEP)  # a point of the curve every 100 steps
+    (found,) = train_together([plan], corpus)
+    assert found.diverged
+    assert [tokens for tokens, _ in found.curve] == [found.tokens]
+    assert found.tokens < 10 * STEP
+    assert found.flops == pytest.approx(config.flops_per_token(corpus.vocabulary) * found.tokens)
+
+
 class Torn(BaseException):
     """What ends the process."""
 
