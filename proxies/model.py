@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
+from proxies import fused_norm
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
@@ -128,9 +129,9 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
         stacked([m.router for m in models if m.router is not None], torch.float32).unbind(1) if config.experts else ()
     )
     penalty_M = x_ND.new_zeros(len(models))
+    h_ND = rms_norm(x_ND, dtype)
     for layer in range(config.layers):
-        x_ND = x_ND + attention(first, rms_norm(x_ND, dtype), qkv[layer].flatten(1, 2), out[layer], T)
-        h_ND = rms_norm(x_ND, dtype)
+        x_ND, h_ND = added_norm(x_ND, attention(first, h_ND, qkv[layer].flatten(1, 2), out[layer], T))
         if config.experts:
             group = layer // config.tied_layers
             y_ND, layer_penalty_M = routed(models, layer, h_ND, routers[layer], up[group].flatten(2, 3), down[group])
@@ -138,9 +139,17 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
         else:
             activation = ACTIVATIONS[config.activation]
             y_ND = feed_forward(h_ND, up[layer].flatten(1, 3), down[layer][:, 0], activation)
-        x_ND = x_ND + y_ND
+        x_ND, h_ND = added_norm(x_ND, y_ND)
     heads = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
-    return product(rms_norm(x_ND, dtype), stacked(heads, dtype)), penalty_M
+    return product(h_ND, stacked(heads, dtype)), penalty_M
+
+
+def added_norm(x_ND: Tensor, y_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x + y, and its norm in the type of y."""
+    if fused_norm.serves(x_ND, y_ND):
+        return fused_norm.added_norm(x_ND, y_ND)
+    sum_ND = x_ND + y_ND
+    return sum_ND, rms_norm(sum_ND, y_ND.dtype)
 
 
 def embed(models: Sequence[Decoder], tokens_MBT: Tensor) -> Tensor:

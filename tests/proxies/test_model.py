@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies import fused_attention
+from proxies import fused_attention, fused_norm
 from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.layers import cross_entropy, rms_norm, squared_relu
@@ -134,6 +134,25 @@ def assert_attention_is_that_of_torch(found: Attend, *, length: int, head_width:
 
 def test_the_norm_is_that_of_torch() -> None:
     assert_same(lambda x: rms_norm(x, torch.float32), lambda x: nn.functional.rms_norm(x, (16,), eps=1e-6))
+
+
+@pytest.mark.skipif(not fused_norm.is_here(), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("is_last", [False, True])  # nobody reads the last sum
+def test_a_sum_and_its_norm_in_one_loop_are_those_of_torch(is_last: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 48, generator=generator)
+    y, dnorm = (torch.randn(20, 48, generator=generator).bfloat16() for _ in range(2))
+    found, exact = [(a.clone().requires_grad_(), b.clone().requires_grad_()) for a, b in ((x, y), (x, y.float()))]
+    sums, norms = fused_norm.added_norm(*found)
+    exact_sums = exact[0] + exact[1]
+    exact_norms = nn.functional.rms_norm(exact_sums, (48,), eps=1e-6)
+    torch.testing.assert_close((sums, norms), (exact_sums, exact_norms.bfloat16()))
+    ((norms * dnorm).sum() + (0.0 if is_last else sums.square().sum())).backward()
+    ((exact_norms * dnorm.float()).sum() + (0.0 if is_last else exact_sums.square().sum())).backward()
+    for leaf, exact_leaf in zip(found, exact, strict=True):
+        assert leaf.grad is not None
+        assert exact_leaf.grad is not None
+        assert (leaf.grad.float() - exact_leaf.grad).norm() < 0.005 * exact_leaf.grad.norm()
 
 
 def test_squared_relu_is_that_of_torch() -> None:
