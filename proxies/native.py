@@ -34,13 +34,13 @@ def library(source: Path) -> ctypes.CDLL | None:
     if found is None:
         return None
     parts = [source.read_text(encoding="utf-8"), *OPTIONS, found, platform.machine(), *sorted(_flags())]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixopt"
-    built = folder / f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.so"
+    name = f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.so"
     try:
+        built = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixopt" / name
         if not built.exists():
             _build(found, source, built)
         return ctypes.CDLL(str(built))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:  # RuntimeError: there is no home
         text = getattr(error, "stderr", None) or error
         log.warning("cannot build %s, so that slower code runs in its place: %s", source.name, text)
         return None

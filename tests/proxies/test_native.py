@@ -50,3 +50,14 @@ def test_a_loop_that_cannot_be_built_is_told_of_and_gone_without(
         assert native.library(source) is None
     assert "cannot build loop.cpp, so that slower code runs in its place: " in caplog.text
     assert built(tmp_path) == []
+
+
+def test_where_nothing_can_be_kept_slower_code_runs(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.write_text("")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder, and cannot become one
+    with caplog.at_level(logging.WARNING):
+        assert native.library(source) is None
+    assert "cannot build loop.cpp" in caplog.text
