@@ -22,7 +22,7 @@ from mixopt.optimize.surrogate import OfRows, RungFit, Surrogate, spread_of
 from mixopt.optimize.threads import one_thread
 from mixopt.problem import Problem
 
-MISFIT = 0.104  # of members, in spreads of the losses; with the guess of the noise 0.12
+MISFIT = 0.12  # of members, in spreads of the losses; GUESSED_NOISE of it is noise
 GUESSED_DRIFT = 0.15  # likewise, of what a rung adds to the one below; a guess
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
@@ -64,10 +64,10 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     explained = (links.variance(every.losses, every.items) / scale.linked_width**2).T
     doubted = (STALE * every.stale) ** 2
     sets_noise = _sets_noise(linked, every, scale, below)
-    seeds = np.maximum((sets_noise / scale.linked_width)[:, None] ** 2, explained)
+    seeds = (sets_noise / scale.linked_width)[:, None] ** 2 - GUESSED_NOISE**2
     unit, whole = (scale.coarse, scale.objective_coarse) if below.rungs else (np.ones(len(y)), 1.0)
     above = np.maximum(y / unit[:, None], 0.0) / TAIL
-    precision = 1.0 / ((MISFIT * unit[:, None]) ** 2 * (1.0 + above**2) + seeds + doubted)
+    precision = 1.0 / ((MISFIT * unit[:, None]) ** 2 * (1.0 + above**2) + np.maximum(seeds, explained) + doubted)
     precision *= np.isfinite(linked).T
     names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)

@@ -22,6 +22,7 @@ LENGTHS = (0.35, 0.7, 1.4)  # of the kernel, on square roots of weights, whose l
 FLOOR = 1.0  # how far below the least loss, standardised, logarithms of losses begin
 ALL = slice(None)
 ABOVE = 32  # mixtures of a rung from which it knows better than the law of the rung below; RegMix's 60M rows
+CARRIED = 0.5  # of what a law misses of the rung below: the other half is of that rung, or chance
 AMPLITUDE = 0.7  # of the kernel, standardised: what is left once the covariates are known
 
 
@@ -175,7 +176,7 @@ def _epochs(features: Features, y: Array, precision: Array, which: Indices, star
 def _drifted(name: str) -> Member:
     """The law of the rung below, its parameters drawn towards what they are there.
 
-    What that law misses of the rung below, where more rows and other members correct it, is carried along.
+    Half of what that law misses of the rung below, where more rows and other members correct it, is carried along.
     """
 
     def member(features: Features, y: Array, precision: Array, which: Indices, start: Array | None) -> Fitted:
@@ -186,7 +187,7 @@ def _drifted(name: str) -> Member:
         def missed(at: Features, problems: Indices) -> Array:
             rows = _seen(name, at)
             below: Array = law.evaluate(mean[problems], rows, np.zeros((len(problems), len(rows))))[0]
-            carried: Array = at.covariates[problems, :, 0] - below
+            carried: Array = CARRIED * (at.covariates[problems, :, 0] - below)
             return carried
 
         left = y - missed(features, which)
