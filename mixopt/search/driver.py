@@ -14,6 +14,7 @@ from mixopt.evidence import IMPORTED, Evidence, Experts, Proposal, Purse, Strate
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.allowance import Allowance, seconds_a_trial
 from mixopt.search.brain import Brain, Fault, Question
+from mixopt.search.dues import awaits_experts, check_budget, expert_proposals
 from mixopt.search.expert_agreement import expert_agreement
 from mixopt.search.finish import conclude, decide, proof_flops, proof_proposals, proof_seeds, proof_trials
 from mixopt.search.lease import HeldLease
@@ -27,12 +28,13 @@ from mixopt.search.ledger import (
     read_evidence,
     read_history,
     record,
+    take_back,
 )
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import REVISE
-from mixopt.search.setting import Setting, only_domain
-from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, phase_of
+from mixopt.search.setting import Setting
+from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, hopeless, phase_of, result, title
 from mixopt.search.telling import handed_out
 from mixopt.search.wishes import ASK, CANCEL, heed, heed_waiting
 from mixopt.workers import Job, JobProgress, Outcome, Workers
@@ -46,7 +48,6 @@ LITTLE = 0.02  # of a trial: thinking that takes less need not be done ahead
 MOST_ROUNDS = 2  # of trials, at most, are thought of before their turn: they know less than those thought of late
 LAST = 16  # trials that tell how long one takes
 MAX_ATTEMPTS = 3  # a worker lost this often took the trial with it
-MAX_EXPERT_FAILURES = 2  # after so many the search goes on without an ensemble
 HOPELESS = 4  # so many failures without one success are the proxy's fault, not the mixtures'
 
 Begins = Callable[[Proposal, Sequence[Trial], Setting, Store], str | None]
@@ -145,7 +146,9 @@ class Driver:
     def _resume(self) -> None:
         again = self.store.requeue(self.search.id)
         self.store.settle(self.search.id)
-        self._give_up_others()
+        said = take_back(self.store, self._trials(), self.setting)
+        if said is not None:
+            self.say(said)
         trials = self._trials()
         self._over = self.store.search(self.search.id).explored or self._recommendation() is not None
         if trials:
@@ -153,7 +156,7 @@ class Driver:
             self.say(f"resumed: {done} trials are done and stay, {len(again)} were interrupted and start again")
             self._driven_before_s = self._driven(trials)
         else:
-            self._check_budget()
+            check_budget(self.setting)
 
     def _driven(self, trials: Sequence[Trial]) -> float:
         """Return for how long earlier drivers drove the search; a guess where they did not say."""
@@ -164,39 +167,6 @@ class Driver:
     def _driven_s(self) -> float:
         """For how long the search has been driven, on the clock of its workers."""
         return self._driven_before_s + self.workers.clock() - self._started_s
-
-    def _give_up_others(self) -> None:
-        """Take back what waits for another command or text than the file's: its run would not be what it says."""
-        done = 0
-        for trial in self._trials():
-            waits = trial.state == "queued"
-            if not waits and self.setting.config.command is None:
-                continue  # what has begun stays, and only a command may be another than it was then
-            content = self.store.run(trial.run_hash).content
-            if waits and not self.setting.reads(content):
-                self.store.fail(trial.id, state="cancelled", error="its domains changed before it was trained")
-            elif not self.setting.trains(content):
-                done += trial.state == "completed"
-                if waits:
-                    self.store.fail(trial.id, state="cancelled", error="the command changed before it was trained")
-        if done:
-            self.say(
-                f"the command changed: {done} trials of earlier ones count; if they should not, use another --name"
-            )
-
-    def _check_budget(self) -> None:
-        """Refuse a search whose budget does not pay for what it must train."""
-        proof, experts = self.setting.config.proof, self._expert_proposals([])
-        experts_flops = sum(self.setting.flops_of(proposal) for proposal in experts)
-        proof_cost = proof_flops(self.setting) * proof_trials(self.setting, seeds=proof.seeds) if proof else 0.0
-        top_flops = self.setting.problem.ladder.top.cost_flops
-        needed = experts_flops + top_flops + proof_cost
-        if needed > self.setting.config.budget_flops:
-            raise SearchError(
-                f"budget_flops {self.setting.config.budget_flops:.3g} does not pay for {len(experts)} experts "
-                f"({experts_flops:.3g}), one trial at the top rung ({top_flops:.3g}) and the proof ({proof_cost:.3g}); "
-                f"give at least {needed:.3g} and something to search with, or ask for fewer proof seeds or no proof"
-            )
 
     def _until_idle(self, propose: Callable[[list[Trial], int], Chosen]) -> Iterator[Snapshot]:
         """Keep every slot busy, and one trial waiting, until `propose` gives nothing more and none runs."""
@@ -279,15 +249,15 @@ class Driver:
                 remove(self.setting.checkpoint(trial.run_hash))
                 self._fractions.pop(trial.id, None)
                 self.store.fail(trial.id, state="cancelled", error="somebody asked for it")
-                self.say(f"{self._title(trial)}: cancelled, as somebody asked")
+                self.say(f"{title(trial)}: cancelled, as somebody asked")
 
     def _explore(self, trials: list[Trial], room: int) -> Chosen:
         """Return the missing experts, or else what the strategy proposes and the budget pays."""
         if self._over or self.setting.config.trained_outside:
             return Chosen()
-        if experts := self._expert_proposals(trials):
+        if experts := expert_proposals(self.setting, trials):
             return Chosen(proposals=experts)
-        if self._awaits_experts(trials):
+        if awaits_experts(self.setting, trials):
             return Chosen()
         chosen = self._chosen(trials, room, asker=None, opening=self._opening(trials))
         if chosen is None:
@@ -364,7 +334,7 @@ class Driver:
         They are in training from then on; a mixture that was trained before is done at once and counts for none.
         None: they are still being thought of.
         """
-        if self._awaits_experts(self._trials()):
+        if awaits_experts(self.setting, self._trials()):
             return None
         refusal: str | None = None
         while (lacking := n - len(handed_out(self.store, self.search, asker))) > 0 and refusal is None:
@@ -390,33 +360,12 @@ class Driver:
         left = allowance.search_flops(self.setting.problem.ladder.top)
         return Purse(total_flops=left + allowance.charged_flops - experts, left_flops=left)
 
-    def _expert_proposals(self, trials: Sequence[Trial]) -> list[Proposal]:
-        """Return a proposal for every domain without an expert, unless it failed too often or diverged."""
-        if self.setting.config.experts is None:
-            return []
-        # Of the domains as they are: an expert of one that was split, or whose text is another, is none of theirs.
-        asked = [t for t in trials if t.purpose == "expert" and not t.stale and 1.0 in t.weights.values()]
-        failures = [only_domain(trial.weights) for trial in asked if trial.state in ("failed", "cancelled")]
-        gone = ("failed", "cancelled", "retracted", "outdated")
-        done = {only_domain(trial.weights) for trial in asked if trial.state not in gone}
-        return [
-            self.setting.expert_proposal(name)
-            for name in self.setting.names
-            if name not in done and failures.count(name) < MAX_EXPERT_FAILURES
-        ]
-
-    def _awaits_experts(self, trials: Sequence[Trial]) -> bool:
-        """Say whether nothing else can be asked for yet: some rung starts from data experts, and one is not over."""
-        if not any(rung.merges_experts for rung in self.setting.config.rungs):
-            return False
-        return bool(self._expert_proposals(trials)) or any(t.purpose == "expert" and t.state in WAITING for t in trials)
-
     def _decide(self) -> None:
         """Record the recommendation and the fit behind it."""
         trials = self._trials()
         evidence = self._evidence(trials)
         if not evidence.history.observations:
-            raise SearchError(self._hopeless(trials))
+            raise SearchError(hopeless(self.search.name, trials, self.setting))
         payload, model = decide(evidence, self.setting, proof_seeds=self._proof_seeds(trials))
         folders = gold_folders(self.store, trials, self.setting)
         opening = {trial.number for trial in trials if trial.purpose == "design"}
@@ -472,7 +421,7 @@ class Driver:
         self._tell_of_substitutes(rows)
         for trial in self.store.add_trials(self.search.id, rows):
             if trial.state == "completed":
-                self.say(f"{self._title(trial)}: trained before, {self._result(trial)}")
+                self.say(f"{title(trial)}: trained before, {result(trial, self.setting)}")
         return self._trials()
 
     def _tell_of_substitutes(self, rows: Sequence[NewTrial]) -> None:
@@ -520,7 +469,7 @@ class Driver:
         except RunInTraining as error:
             self._awaited.add(trial.id)
             if trial.id not in awaited:
-                self.say(f"{self._title(trial)} waits: {error}")
+                self.say(f"{title(trial)} waits: {error}")
             return False
         job = self.setting.job(
             trial,
@@ -554,38 +503,21 @@ class Driver:
         self._fractions.pop(event.key, None)
         if event.state == "lost" and self.store.trial(self.search.id, trial.number).attempts < MAX_ATTEMPTS:
             self.store.requeue_trial(trial.id, error=event.error or "worker lost", node=event.node)
-            self.say(f"{self._title(trial)}: {event.error}; it starts again")
+            self.say(f"{title(trial)}: {event.error}; it starts again")
             return
         if event.state == "halted":
             said = (event.error or "the disk is full").splitlines()[0]
             self.store.requeue_trial(trial.id, error=said, node=event.node)
-            raise SearchError(f"{self._title(trial)} waits: {said}; make room on that disk, and run again")
+            raise SearchError(f"{title(trial)} waits: {said}; make room on that disk, and run again")
         record(self.store, trial, event, gold=job.gold)
         remove(job.checkpoint)  # not before: were this driver to die now, the next one would go on from it
-        self.say(f"{self._title(trial)}: {self._result(self.store.trial(self.search.id, trial.number))}")
+        self.say(f"{title(trial)}: {result(self.store.trial(self.search.id, trial.number), self.setting)}")
         trials = self._trials()
         failed = sum(trial.state in ("failed", "diverged") for trial in trials)
         if failed >= HOPELESS and not any(trial.state == "completed" for trial in trials):
-            raise SearchError(self._hopeless(trials))
-
-    def _hopeless(self, trials: Sequence[Trial]) -> str:
-        errors = [trial.error for trial in trials if trial.error]
-        if not errors and self.setting.config.trained_outside:
-            return f"nothing was told yet to {self.search.name!r}; begin with: mixopt ask {self.search.name}"
-        last = errors[-1].splitlines()[0] if errors else "no trial was run: the budget pays for none"
-        failed = sum(trial.state in ("failed", "diverged") for trial in trials)
-        return f"no trial succeeded and {failed} failed, the last one with: {last}; mend it and run again"
+            raise SearchError(hopeless(self.search.name, trials, self.setting))
 
     # What there is to see
-
-    def _title(self, trial: Trial) -> str:
-        return f"trial {trial.number} ({trial.reason}, {trial.fidelity})"
-
-    def _result(self, trial: Trial) -> str:
-        if trial.state != "completed":
-            return f"{trial.state}: {(trial.error or 'no reason given').splitlines()[0]}"
-        took = f", {trial.elapsed_s:.1f} s" if trial.elapsed_s is not None else ""
-        return f"objective {self.setting.problem.objective.of(trial.losses, trial.accuracies):.4f}{took}"
 
     def say(self, *lines: str) -> None:
         """Tell whoever watches."""

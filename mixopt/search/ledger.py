@@ -214,3 +214,25 @@ def _artifacts(folder: Path) -> list[Artifact]:
         )
         for path in sorted([*folder.glob("*.npy"), *folder.glob(WEIGHTS)])
     ]
+
+
+def take_back(store: Store, trials: Sequence[Trial], setting: Setting) -> str | None:
+    """Take back what waits for another command or text than the file's: its run would not be what it says.
+
+    Return in words how many trials of other commands count; None where there are none.
+    """
+    done = 0
+    for trial in trials:
+        waits = trial.state == "queued"
+        if not waits and setting.config.command is None:
+            continue  # what has begun stays, and only a command may be another than it was then
+        content = store.run(trial.run_hash).content
+        if waits and not setting.reads(content):
+            store.fail(trial.id, state="cancelled", error="its domains changed before it was trained")
+        elif not setting.trains(content):
+            done += trial.state == "completed"
+            if waits:
+                store.fail(trial.id, state="cancelled", error="the command changed before it was trained")
+    if not done:
+        return None
+    return f"the command changed: {done} trials of earlier ones count; if they should not, use another --name"

@@ -60,3 +60,26 @@ def best_of(trials: Sequence[Trial], setting: Setting) -> tuple[int, str, float]
             value, number = min(values)
             return number, rung.name, value
     return None
+
+
+def title(trial: Trial) -> str:
+    """Return what a trial is called."""
+    return f"trial {trial.number} ({trial.reason}, {trial.fidelity})"
+
+
+def result(trial: Trial, setting: Setting) -> str:
+    """Return how a trial ended, in words."""
+    if trial.state != "completed":
+        return f"{trial.state}: {(trial.error or 'no reason given').splitlines()[0]}"
+    took = f", {trial.elapsed_s:.1f} s" if trial.elapsed_s is not None else ""
+    return f"objective {setting.problem.objective.of(trial.losses, trial.accuracies):.4f}{took}"
+
+
+def hopeless(name: str, trials: Sequence[Trial], setting: Setting) -> str:
+    """Return why the search `name`, none of whose trials succeeded, cannot go on, and what to do."""
+    errors = [trial.error for trial in trials if trial.error]
+    if not errors and setting.config.trained_outside:
+        return f"nothing was told yet to {name!r}; begin with: mixopt ask {name}"
+    last = errors[-1].splitlines()[0] if errors else "no trial was run: the budget pays for none"
+    failed = sum(trial.state in ("failed", "diverged") for trial in trials)
+    return f"no trial succeeded and {failed} failed, the last one with: {last}; mend it and run again"
