@@ -39,7 +39,10 @@ def test_every_command_and_option_that_the_readme_uses_exists() -> None:
     for line in re.findall(r"mixopt ([a-z]+[^\n`]*)", "\n".join(blocks("bash"))):
         name, *words = line.split()
         assert name in tree.commands, line
-        known = {flag for option in tree.commands[name].params for flag in option.opts}
+        command = tree.commands[name]
+        if isinstance(command, typer.core.TyperGroup) and words[0] in command.commands:
+            command = command.commands[words[0]]
+        known = {flag for option in command.params for flag in option.opts}
         assert {word for word in words if word.startswith("-")} <= known, line
 
 
