@@ -61,19 +61,12 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     if below.rungs:
         features = replace(features, inherited=handed_up(below.rungs[-1].parameters))
     y = np.nan_to_num((linked - scale.center) / scale.linked_width).T
-    explained = (links.variance(every.losses, every.items) / scale.linked_width**2).T
-    doubted = (STALE * every.stale) ** 2
     sets_noise = _sets_noise(linked, every, scale, below)
-    seeds = (sets_noise / scale.linked_width)[:, None] ** 2 - GUESSED_NOISE**2
-    unit, whole = (scale.coarse, scale.objective_coarse) if below.rungs else (np.ones(len(y)), 1.0)
-    above = np.maximum(y / unit[:, None], 0.0) / TAIL
-    precision = 1.0 / ((MISFIT * unit[:, None]) ** 2 * (1.0 + above**2) + np.maximum(seeds, explained) + doubted)
-    precision *= np.isfinite(linked).T
+    precision = _precision(y, every, sets_noise, scale, below) * np.isfinite(linked).T
     names = _applicable(table.distinct, features)
     fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
     held_out = held_out[..., :n]
-    tail = 1.0 + (np.maximum(values - scale.objective_center, 0.0) / (TAIL * whole * scale.objective_width)) ** 2
-    tail = tail + doubted[:n] / MISFIT**2
+    tail = _tail(values, table, scale, below)
     shares = stack_weights(held_out, y[:, :n], precision[:, :n], _importance(below))
     _, errors = _unseen(shares, held_out, linked[:n], scale)
     shares = leant(
@@ -115,6 +108,27 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         lower=None if at_table is None else links.back(at_table),
         fallback=_fallback(name, table.distinct, names),
     )
+
+
+def _precision(y: Array, every: Table, sets_noise: Array, scale: Scale, below: Surrogate) -> Array:
+    """Return what rows count in the fit of the members, `m x n`: by their noise and age, and the less the worse.
+
+    At the lowest rung in its own unit, so that a search that closes in is fitted best there; above, in a coarse one.
+    """
+    explained = (below.encoding.links.variance(every.losses, every.items) / scale.linked_width**2).T
+    seeds = (sets_noise / scale.linked_width)[:, None] ** 2 - GUESSED_NOISE**2
+    unit = scale.coarse[:, None] if below.rungs else np.ones((len(y), 1))
+    misfit = (MISFIT * unit) ** 2 * (1.0 + (np.maximum(y / unit, 0.0) / TAIL) ** 2)
+    precision: Array = 1.0 / (misfit + np.maximum(seeds, explained) + (STALE * every.stale) ** 2)
+    return precision
+
+
+def _tail(values: Array, table: Table, scale: Scale, below: Surrogate) -> Array:
+    """Return how many times the variance of a good and fresh row's the one of each row is, `n`."""
+    unit = scale.objective_coarse if below.rungs else 1.0
+    above = np.maximum(values - scale.objective_center, 0.0) / (TAIL * unit * scale.objective_width)
+    tail: Array = 1.0 + above**2 + (STALE * table.stale) ** 2 / MISFIT**2
+    return tail
 
 
 def _scale(table: Table, values: Array, linked: Array, lower: Array | None, below: Surrogate) -> Scale:
