@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from proxies import fused_attention
 from proxies.layers import apply
+from proxies.native import is_here
 
 ROTARY_BASE = 10_000.0  # arXiv:2104.09864, Sec. 3.2.2
 softmax_backward = torch.ops.aten._softmax_backward_data  # noqa: SLF001  # torch's own, one pass instead of three
@@ -50,7 +51,7 @@ def attend(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, mask_TT: Tensor) -
 def is_fused(head_width: int) -> bool:
     """Say whether heads of that width go through the loop in C++: it must be faster here, and knows one thread."""
     serves = head_width % fused_attention.HEAD_WIDTHS == 0 and torch.get_num_threads() == 1
-    return serves and fused_attention.is_here() and fused_gain() > 1.0
+    return serves and is_here(fused_attention.SOURCE) and fused_gain() > 1.0
 
 
 @cache

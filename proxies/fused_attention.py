@@ -5,8 +5,6 @@ Scores and weights never leave the processor's cache, and what lies above the di
 
 # Shapes: B batch, T sequence, H heads, K head width.
 
-import ctypes
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,10 @@ import torch
 from torch import Tensor
 
 from proxies.layers import apply
-from proxies.native import has_unit, library
+from proxies.native import call
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 HEAD_WIDTHS = 32  # it serves multiples of it
-
-
-@cache
-def is_here() -> bool:
-    """Say whether this machine can run it."""
-    return has_unit("avx512_bf16") and library(SOURCE) is not None
 
 
 def attend(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
@@ -50,7 +42,7 @@ class _Attention(torch.autograd.Function):
 @torch.library.custom_op("mixopt::attention", mutates_args=())
 def _forward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor]:
     y_ND, sums_BHT = _empty(qkv_BT3HK, cos_TK, sin_TK)
-    _call("attention", qkv_BT3HK.shape, qkv_BT3HK, cos_TK, sin_TK, y_ND, sums_BHT)
+    call(SOURCE, "attention", (qkv_BT3HK, cos_TK, sin_TK, y_ND, sums_BHT), _sizes(qkv_BT3HK))
     return y_ND, sums_BHT
 
 
@@ -64,7 +56,8 @@ def _empty(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, T
 @torch.library.custom_op("mixopt::attention_backward", mutates_args=())
 def _backward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_BHT: Tensor, dy_ND: Tensor) -> Tensor:
     found_BT3HK = torch.empty_like(qkv_BT3HK, memory_format=torch.contiguous_format)
-    _call("attention_backward", qkv_BT3HK.shape, qkv_BT3HK, cos_TK, sin_TK, sums_BHT, dy_ND, found_BT3HK)
+    tensors = (qkv_BT3HK, cos_TK, sin_TK, sums_BHT, dy_ND, found_BT3HK)
+    call(SOURCE, "attention_backward", tensors, _sizes(qkv_BT3HK))
     return found_BT3HK
 
 
@@ -74,10 +67,6 @@ def _empty_like(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_BHT: Ten
     return qkv_BT3HK.new_empty(qkv_BT3HK.shape)
 
 
-def _call(name: str, shape: torch.Size, *tensors: Tensor) -> None:
-    B, T, _, H, K = shape
-    loops = library(SOURCE)
-    assert loops is not None
-    kept = [tensor.contiguous() for tensor in tensors]  # what is written is contiguous as it is
-    addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in kept]
-    getattr(loops, name)(*addresses, *(ctypes.c_long(size) for size in (B, T, H, K)))
+def _sizes(qkv_BT3HK: Tensor) -> tuple[int, ...]:
+    B, T, _, H, K = qkv_BT3HK.shape
+    return B, T, H, K

@@ -5,8 +5,6 @@ In torch's own operators that is five passes over memory there, and eight back.
 
 # Shapes: N tokens, D model width.
 
-import ctypes
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,16 @@ import torch
 from torch import Tensor
 
 from proxies.layers import NORM_EPSILON
-from proxies.native import has_unit, library
+from proxies.native import call, is_here
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 WIDTHS = 16  # it serves multiples of it
 
 
-@cache
-def is_here() -> bool:
-    """Say whether this machine can run it."""
-    return has_unit("avx512_bf16") and library(SOURCE) is not None
-
-
 def serves(x_ND: Tensor, y_ND: Tensor) -> bool:
     """Say whether this sum goes through it; a compiled program fuses such loops itself."""
     fits = y_ND.dtype == torch.bfloat16 and y_ND.device.type == "cpu" and x_ND.shape[-1] % WIDTHS == 0
-    return fits and not torch.compiler.is_compiling() and torch.get_num_threads() == 1 and is_here()
+    return fits and not torch.compiler.is_compiling() and torch.get_num_threads() == 1 and is_here(SOURCE)
 
 
 def added_norm(x_ND: Tensor, y_ND: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +35,7 @@ class _AddedNorm(torch.autograd.Function):
     def forward(ctx: Any, x_ND: Tensor, y_ND: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
         sum_ND = x_ND.new_empty(x_ND.shape)
         h_ND, scale_N = y_ND.new_empty(y_ND.shape), x_ND.new_empty(len(x_ND))
-        _call("added", x_ND.shape, x_ND, y_ND, sum_ND, h_ND, scale_N, ctypes.c_float(NORM_EPSILON))
+        call(SOURCE, "added", (x_ND, y_ND, sum_ND, h_ND, scale_N), x_ND.shape, NORM_EPSILON)
         ctx.save_for_backward(h_ND, scale_N)
         ctx.set_materialize_grads(False)
         return sum_ND, h_ND
@@ -55,15 +47,5 @@ class _AddedNorm(torch.autograd.Function):
         if dh_ND is None:
             dh_ND = torch.zeros_like(h_ND)
         dx_ND, dy_ND = scale_N.new_empty(h_ND.shape), h_ND.new_empty(h_ND.shape)
-        _call("added_backward", h_ND.shape, dsum_ND, dh_ND, h_ND, scale_N, dx_ND, dy_ND)
+        call(SOURCE, "added_backward", (dsum_ND, dh_ND, h_ND, scale_N, dx_ND, dy_ND), h_ND.shape)
         return dx_ND, dy_ND
-
-
-def _call(name: str, shape: torch.Size, *arguments: Tensor | ctypes.c_float | None) -> None:
-    loops = library(SOURCE)
-    assert loops is not None
-    kept = [each.contiguous() if isinstance(each, Tensor) else each for each in arguments]  # what is written is so
-    tensors = [ctypes.c_void_p(each.data_ptr()) if isinstance(each, Tensor) else each for each in kept]
-    numbers = [each for each in tensors if isinstance(each, ctypes.c_float)]
-    addresses = [each for each in tensors if not isinstance(each, ctypes.c_float)]
-    getattr(loops, name)(*addresses, *(ctypes.c_long(size) for size in shape), *numbers)

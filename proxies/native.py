@@ -8,8 +8,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,21 @@ def _build(program: str, source: Path, built: Path) -> None:
         fresh = Path(folder) / built.name
         subprocess.run([program, *OPTIONS, str(source), "-o", str(fresh)], check=True, capture_output=True, text=True)
         fresh.replace(built)
+
+
+@cache
+def is_here(source: Path) -> bool:
+    """Say whether this machine can run the loops of `source`, which multiply in bfloat16 by AVX-512."""
+    return has_unit("avx512_bf16") and library(source) is not None
+
+
+def call(source: Path, name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int], *numbers: float) -> None:
+    """Call a loop of `source` on tensors (None: no address), sizes and numbers; what it writes must be contiguous."""
+    loops = library(source)
+    assert loops is not None
+    kept = [None if each is None else each.contiguous() for each in tensors]
+    addresses = [ctypes.c_void_p(None if each is None else each.data_ptr()) for each in kept]
+    getattr(loops, name)(*addresses, *map(ctypes.c_long, sizes), *map(ctypes.c_float, numbers))
 
 
 @cache

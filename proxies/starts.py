@@ -26,13 +26,7 @@ def check_upcycling(dense: ProxyConfig, routed: ProxyConfig) -> None:
     same = ("layers", "width", "heads", "activation", "lags", "tied")
     if wrong := [name for name in same if getattr(dense, name) != getattr(routed, name)]:
         raise ProxyError(f"{wrong} must not change where a model is upcycled")
-    if routed.router not in {"softmax", "sigmoid"} or routed.top_k < 2:
-        raise ProxyError(
-            "an upcycled model starts as the dense one only where gates sum to one: router softmax or sigmoid, top_k "
-            "of at least 2"
-        )
-    if routed.shared_experts or routed.tied_layers > 1:
-        raise ProxyError("an upcycled model has no shared experts and no tied layers; drop shared_experts, tied_layers")
+    _check_gates(routed, "an upcycled model", claim="an upcycled model starts as the dense one")
 
 
 def check_growth(small: ProxyConfig, large: ProxyConfig) -> None:
@@ -63,13 +57,7 @@ def check_merged(routed: ProxyConfig) -> None:
     """Refuse a model that could not begin with the nets of data experts, whatever those are."""
     if not routed.experts:
         raise ProxyError("data experts merge into a routed model; set experts, or drop init")
-    if routed.router not in {"softmax", "sigmoid"} or routed.top_k < 2:
-        raise ProxyError(
-            "the nets of data experts keep their scale only where gates sum to one: router softmax or sigmoid, top_k "
-            "of at least 2"
-        )
-    if routed.shared_experts or routed.tied_layers > 1:
-        raise ProxyError("a merged model has no shared experts and no tied layers; drop shared_experts, tied_layers")
+    _check_gates(routed, "a merged model", claim="the nets of data experts keep their scale")
 
 
 def check_merging(expert: ProxyConfig, routed: ProxyConfig, *, domains: int) -> None:
@@ -100,6 +88,14 @@ def check_merging(expert: ProxyConfig, routed: ProxyConfig, *, domains: int) -> 
             f"experts {routed.experts} do not divide among the {nets} nets that a layer of the {domains} data experts "
             f"has; set experts: {nets * max(1, round(routed.experts / nets))}"
         )
+
+
+def _check_gates(routed: ProxyConfig, model: str, *, claim: str) -> None:
+    """Refuse gates that do not sum to one, and what would be added to the nets that the gates weigh."""
+    if routed.router not in {"softmax", "sigmoid"} or routed.top_k < 2:
+        raise ProxyError(f"{claim} only where gates sum to one: router softmax or sigmoid, top_k of at least 2")
+    if routed.shared_experts or routed.tied_layers > 1:
+        raise ProxyError(f"{model} has no shared experts and no tied layers; drop shared_experts, tied_layers")
 
 
 def factors(small: ProxyConfig, large: ProxyConfig) -> tuple[int, int]:

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from mixopt.export.canonical import canonical
 from mixopt.export.provenance import Export
 from mixopt.export.rows import row_note, row_parts
-from mixopt.export.yaml_text import heading, quoted
+from mixopt.export.yaml_text import heading, two_lists
 
 
 def ms_swift(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
     """Return the arguments and mixopt's own JSON; a path is what its `--dataset` takes."""
     parts = row_parts(export, paths, trainer="ms-swift")
-    sets = "".join(f"  - {quoted(part.path)}\n" for part in parts)
-    weights = "".join(f"  - {part.weight}\n" for part in parts)
+    sets, weights = two_lists(parts, indent=2)
     text = (
         heading(export, row_note(export, paths, trainer="ms-swift"))
         + f"dataset:\n{sets}interleave_prob:\n{weights}stopping_strategy: all_exhausted\n"

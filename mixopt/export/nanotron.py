@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mixopt.export.canonical import canonical
 from mixopt.export.paths import parts_of
 from mixopt.export.provenance import Export
-from mixopt.export.yaml_text import heading, quoted
+from mixopt.export.yaml_text import heading, quoted, two_lists
 
 
 def nanotron(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
@@ -16,8 +16,7 @@ def nanotron(export: Export, paths: Mapping[str, object]) -> dict[str, str]:
     Folders and weights are two lists: the mapping that older documentation shows is refused by today's reader.
     """
     parts = parts_of(export, paths)
-    folders = "".join(f"          - {quoted(part.path)}\n" for part in parts)
-    weights = "".join(f"          - {part.weight}\n" for part in parts)
+    folders, weights = two_lists(parts, indent=10)
     text = (
         heading(export, "To stand in the one configuration of a training.")
         + f"data_stages:\n  - name: {quoted(export.search)}\n    start_training_step: 1\n    data:\n      dataset:\n"

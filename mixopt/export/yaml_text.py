@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from mixopt.export.paths import Part
 from mixopt.export.provenance import Export
 
 
@@ -20,6 +23,13 @@ def heading(export: Export, *notes: str) -> str:
 def quoted(text: str) -> str:
     """Return `text` as a double-quoted scalar: no name is a number, a comment or a key to YAML then."""
     return f'"{"".join(_letter(letter) for letter in text)}"'
+
+
+def two_lists(parts: Sequence[Part], *, indent: int) -> tuple[str, str]:
+    """Return the items of two lists of the same order: the paths of data sets, and their weights."""
+    bullet = f"{' ' * indent}- "
+    paths = "".join(f"{bullet}{quoted(part.path)}\n" for part in parts)
+    return paths, "".join(f"{bullet}{part.weight}\n" for part in parts)
 
 
 def _letter(letter: str) -> str:

@@ -158,6 +158,16 @@ class Desk:
         return [*tried(self.evidence.history), *self.proposed]
 
     @property
+    def _tops(self) -> set[Mixture]:
+        """The mixtures tried at the top rung."""
+        return {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
+
+    def _distances(self, weights: Array) -> Array:
+        """Return the total variation distances of the candidates to `weights` (`d`), `B`."""
+        found: Array = 0.5 * np.abs(self.rows - weights).sum(1)
+        return found
+
+    @property
     def _left_flops(self) -> float | None:
         """What is left in the purse once this call's proposals are paid; None: nobody counts the money."""
         purse, ladder = self.evidence.purse, self.problem.ladder
@@ -165,15 +175,14 @@ class Desk:
 
     def _wants_incumbent(self) -> bool:
         """Whether the top rung has few mixtures yet, and none like the incumbent."""
-        tops = {mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name}
+        tops = self._tops
         return len(tops) < FEW_TOPS and all(m.distance(self.mixtures[INCUMBENT]) > ALIKE for m in tops)
 
     def _best_unseen(self, usable: Array) -> int:
         """Return the incumbent; where the top rung has shown the like of it, the best candidate that is like none."""
-        tops = [mixture for mixture, fidelity in self.tried if fidelity == self.problem.ladder.top.name]
         unseen = usable > 0.0
-        for mixture in tops:
-            unseen &= 0.5 * np.abs(self.rows - mixture.array(self.problem.space.names)).sum(1) > ALIKE
+        for mixture in self._tops:
+            unseen &= self._distances(mixture.array(self.problem.space.names)) > ALIKE
         if unseen[INCUMBENT] or not unseen.any():
             return INCUMBENT
         return int(np.where(unseen, self.belief.top_mean, np.inf).argmin())
@@ -224,8 +233,7 @@ class Desk:
 
     def _neighbours(self) -> Array:
         """Return 1 for the incumbent and what lies near it, 0 for the rest, `B`."""
-        distances = 0.5 * np.abs(self.rows - self.rows[INCUMBENT]).sum(1)
-        near: Array = (distances <= NEIGHBOUR).astype(float)
+        near: Array = (self._distances(self.rows[INCUMBENT]) <= NEIGHBOUR).astype(float)
         return near
 
     def _is_idle(self, usable: Array) -> bool:

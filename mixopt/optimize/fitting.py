@@ -84,7 +84,9 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
     known = _known_noise(table, below) + _guessed_noise(scale, below) ** 2
     fresh = table.stale == 0.0
-    noise = _noise_sd(values[fresh], table.groups[fresh], known) if table.noise_sd is None else table.noise_sd
+    noise = table.noise_sd
+    if noise is None:
+        noise = float(_seeds_sd(values[fresh, None], table.groups[fresh], np.array([known]))[0])
     residual, slope = _residual(table, values, missed, noise**2 * tail, scale, below)
     return RungFit(
         name=name,
@@ -212,21 +214,10 @@ def _known_noise(table: Table, model: Surrogate) -> float:
 
 
 def _sets_noise(linked: Array, every: Table, scale: Scale, below: Surrogate) -> Array:
-    """Return the sd over seeds of every set, `m`, on the scale of its link: of fresh rows of mixtures trained again.
-
-    To begin with, as at the rung below, or a guess; that counts as a few replicates.
-    """
+    """Return the sd over seeds of every set, `m`, on the scale of its link; to begin with, as at the rung below."""
     guess = scale.ratio * below.rungs[-1].sets_noise if below.rungs else GUESSED_NOISE * scale.linked_width
-    squares, freedom = PRIOR_RUNS * guess**2, np.full(len(guess), float(PRIOR_RUNS))
-    fresh = np.where((every.stale == 0.0)[:, None], linked, np.nan)
-    for group in np.unique(every.groups):
-        rows = fresh[every.groups == group]
-        counts = np.isfinite(rows).sum(0)
-        means = np.nansum(rows, axis=0) / np.maximum(counts, 1)
-        squares += np.nansum((rows - means) ** 2, axis=0)
-        freedom += np.maximum(counts - 1, 0)
-    sd: Array = np.sqrt(squares / freedom)
-    return sd
+    fresh = every.stale == 0.0
+    return _seeds_sd(linked[fresh], every.groups[fresh], guess**2)
 
 
 def _guessed_noise(scale: Scale, below: Surrogate) -> float:
@@ -236,14 +227,20 @@ def _guessed_noise(scale: Scale, below: Surrogate) -> float:
     return GUESSED_NOISE * scale.objective_width
 
 
-def _noise_sd(values: Array, groups: Indices, guess: float) -> float:
-    """Return the sd over seeds, from mixtures trained more than once and a `guess` (variance) that counts as a few."""
-    squares, freedom = PRIOR_RUNS * guess, PRIOR_RUNS
+def _seeds_sd(values: Array, groups: Indices, guess: Array) -> Array:
+    """Return the sds over seeds, `k`, of mixtures trained more than once, and of a guess that counts as a few.
+
+    values: `n x k`, nan where nothing was measured. groups: `n`, equal for equal mixtures. guess: variances, `k`.
+    """
+    squares, freedom = PRIOR_RUNS * guess, np.full(len(guess), PRIOR_RUNS)
     for group in np.unique(groups):
         repeated = values[groups == group]
-        squares += float(((repeated - repeated.mean()) ** 2).sum())
-        freedom += len(repeated) - 1
-    return float(np.sqrt(squares / freedom))
+        counts = np.isfinite(repeated).sum(0)
+        means = np.nansum(repeated, axis=0) / np.maximum(counts, 1)
+        squares = squares + np.nansum((repeated - means) ** 2, axis=0)
+        freedom = freedom + np.maximum(counts - 1, 0)
+    sds: Array = np.sqrt(squares / freedom)
+    return sds
 
 
 def _residual(
@@ -255,9 +252,8 @@ def _residual(
     """
     shares = below.objective.array(below.encoding.sets)
     width = scale.objective_coarse * scale.objective_width
-    by_sets = float(
-        np.sqrt(((shares * scale.coarse * scale.width) ** 2).sum())
-    )  # as they err, also where they trade off
+    of_sets = shares * scale.coarse * scale.width
+    by_sets = float(np.sqrt((of_sets**2).sum()))  # as they err each by itself, also where they trade off
     slope, explained, guess = 0.0, np.zeros(len(values)), GUESSED_RESIDUAL * max(width, by_sets)
     if below.rungs:
         slope = _slope(table, below, scale.objective_ratio)

@@ -11,6 +11,7 @@ from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.layers import cross_entropy, rms_norm, squared_relu
 from proxies.model import Decoder, embed
+from proxies.native import is_here
 
 CONFIGS = {
     "dense": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=12, lags=3),
@@ -97,7 +98,7 @@ def test_masked_products_are_the_attention_of_torch_forward_and_backward(length:
     assert_attention_is_that_of_torch(masked, length=length, head_width=8)
 
 
-@pytest.mark.skipif(not fused_attention.is_here(), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.skipif(not is_here(fused_attention.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
 @pytest.mark.parametrize(("length", "head_width"), [(1, 32), (40, 96), (128, 32), (300, 64)])
 def test_attention_in_one_loop_is_that_of_torch_forward_and_backward(length: int, head_width: int) -> None:
     def attend_fused(qkv: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def test_attention_in_one_loop_is_that_of_torch_forward_and_backward(length: int
     assert_attention_is_that_of_torch(attend_fused, length=length, head_width=head_width)
 
 
-@pytest.mark.skipif(not fused_attention.is_here(), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.skipif(not is_here(fused_attention.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
 def test_what_is_no_number_stays_none_in_one_loop() -> None:
     qkv = torch.ones(1, 8, 3, 1, 32).bfloat16()
     qkv[0, 5, 0] = float("nan")
@@ -136,7 +137,7 @@ def test_the_norm_is_that_of_torch() -> None:
     assert_same(lambda x: rms_norm(x, torch.float32), lambda x: nn.functional.rms_norm(x, (16,), eps=1e-6))
 
 
-@pytest.mark.skipif(not fused_norm.is_here(), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.skipif(not is_here(fused_norm.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
 @pytest.mark.parametrize("is_last", [False, True])  # nobody reads the last sum
 def test_a_sum_and_its_norm_in_one_loop_are_those_of_torch(is_last: bool) -> None:
     generator = torch.Generator().manual_seed(0)
