@@ -4,17 +4,14 @@
 // Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32, 8 rows by 32 columns at a time.
 // Scores are in powers of two: queries are scaled by log2(e) / sqrt(K), and weights are 2^(score - their log-sum).
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
-namespace {
+#include "bfloat16.h"
 
-using bf16 = uint16_t;
-using pair = uint32_t;
+namespace {
 
 constexpr long ROWS = 8, COLUMNS = 32;
 constexpr long BLOCK = 128;  // queries whose weights are kept for the slopes of keys and values: they stay in the cache
@@ -24,20 +21,6 @@ template <class T>
 T* scratch(std::vector<T>& kept, long size) {
     kept.assign(size + 64 / sizeof(T), T(0));
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(kept.data()) + 63) & ~uintptr_t(63));
-}
-
-inline __m512 wide(const bf16* x) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)x)), 16));
-}
-
-inline void narrow(bf16* to, __m512 x) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(x)); }
-
-inline __m512i paired(__m256i low, __m256i high) {
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-}
-
-inline __m512i paired(__m512 low, __m512 high) {
-    return paired((__m256i)_mm512_cvtneps_pbh(low), (__m256i)_mm512_cvtneps_pbh(high));
 }
 
 // 2^x for x <= 0, to 2e-7 of it; NaN stays NaN.
@@ -95,8 +78,7 @@ void interleave(const bf16* from, long rows, long width, pair* to) {
     for (long r = 0; r < rows; r += 2)
         for (long c = 0; c < width; c += 16)
             _mm512_storeu_si512(to + r / 2 * width + c,
-                                paired(_mm256_loadu_si256((const __m256i*)(from + r * width + c)),
-                                       _mm256_loadu_si256((const __m256i*)(from + (r + 1) * width + c))));
+                                paired(half(from + r * width + c), half(from + (r + 1) * width + c)));
 }
 
 // One head of queries, keys or values: [T] rows of K, `stride` apart.

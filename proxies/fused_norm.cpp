@@ -2,22 +2,9 @@
 //
 // N rows, D their width (a multiple of 16). x, sum and their slopes are float32, y and h bfloat16.
 
-#include <immintrin.h>
-
 #include <cmath>
-#include <cstdint>
 
-namespace {
-
-using bf16 = uint16_t;
-
-inline __m512 wide(const bf16* x) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)x)), 16));
-}
-
-inline void narrow(bf16* to, __m512 x) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(x)); }
-
-}  // namespace
+#include "bfloat16.h"
 
 // sum = x + y; h = sum * scale, scale[N] = 1 / sqrt(mean(sum^2) + epsilon).
 extern "C" void added(const float* x, const bf16* y, float* sum, bf16* h, float* scale, long N, long D, float epsilon) {

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from proxies import fused_experts
 from proxies.dispatch import Rows, joined, spread, through_experts
 from proxies.feedforward import Activation
 
@@ -49,9 +50,12 @@ class TopK:
 
     def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
         """Return `N x D`: rows in the order of experts through their nets, and back with the gates as weights."""
-        flat_P = self.experts.flatten()
-        order_P = torch.argsort(flat_P, stable=True)
+        experts_P = self.experts.flatten()
+        if fused_experts.serves(x_ND, up_EFD, activation):
+            tokens_P = torch.arange(len(experts_P), device=experts_P.device) // self.experts.shape[1]
+            return fused_experts.combine(x_ND, self.gates.flatten(), up_EFD, down_EDF, experts_P, tokens_P)
         rows = Rows.of(self.counts(len(up_EFD)))
+        order_P = torch.argsort(experts_P, stable=True)
         tokens_R = rows.filled(order_P // self.experts.shape[1])
         rows_P = torch.empty_like(order_P)
         rows_P[order_P] = rows.places
@@ -80,6 +84,10 @@ class Positive:
 
     def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
         """Return `N x D`: the rows of the pairs with a gate through their nets, added up where they came from."""
+        if fused_experts.serves(x_ND, up_EFD, activation):
+            tokens_P, own_P = (self.gates > 0).nonzero(as_tuple=True)
+            experts_P = own_P + tokens_P // (len(self.gates) // self.models) * self.gates.shape[1]
+            return fused_experts.combine(x_ND, self.gates[tokens_P, own_P], up_EFD, down_EDF, experts_P, tokens_P)
         gates_MEN = self._by_model().mT
         models_P, experts_P, tokens_P = (gates_MEN > 0).nonzero(as_tuple=True)
         tokens_P = tokens_P + models_P * gates_MEN.shape[2]

@@ -36,7 +36,8 @@ def library(source: Path) -> ctypes.CDLL | None:
     found = compiler()
     if found is None:
         return None
-    parts = [source.read_text(encoding="utf-8"), *OPTIONS, found, platform.machine(), *sorted(_flags())]
+    texts = [file.read_text(encoding="utf-8") for file in (source, *sorted(source.parent.glob("*.h")))]
+    parts = [*texts, *OPTIONS, found, platform.machine(), *sorted(_flags())]
     name = f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.so"
     try:
         built = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixopt" / name

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from proxies import fused_experts
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
+from proxies.layers import squared_relu
 from proxies.model import Decoder
-from proxies.moe import TopK, balance_loss, z_loss
+from proxies.moe import Choice, TopK, balance_loss, z_loss
+from proxies.native import is_here
 from proxies.routers import ROUTERS
 
 RANK_A = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.6, 0.2, 0.1, 0.1]])
@@ -80,6 +83,46 @@ def test_an_expert_that_nobody_chose_gets_no_gradient_and_breaks_nothing() -> No
         assert up.grad is not None
         assert up.grad[2].abs().max() == 0
         assert up.grad[:2].abs().min() > 0
+
+
+here = pytest.mark.skipif(not is_here(fused_experts.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+
+
+def choice_of(router: str, logits: Tensor, *, models: int) -> Choice:
+    found: Choice = ROUTERS[router].route(logits, torch.zeros(5), 2).choice.of_models(models, 5)
+    return found
+
+
+@here
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("models", [1, 2])
+@pytest.mark.parametrize("tokens", [3, 700])  # experts of a few rows and none, and of several blocks
+def test_experts_in_one_loop_are_those_of_plain_products(router: str, models: int, tokens: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(models * tokens, 64), (models * 5, 96, 64), (models * 5, 64, 96), (models * tokens, 5)]
+    x, up, down, logits = (torch.randn(shape, generator=generator) for shape in shapes)
+    logits[:, 4] -= 9  # an expert that nobody chooses
+    logits[: tokens // 2, 0] += 3
+    g = torch.randn(x.shape, generator=generator).bfloat16()
+    leaves = [*(each.bfloat16().requires_grad_() for each in (x, up / 8, down / 10)), logits.requires_grad_()]
+    exact = [each.detach().float().requires_grad_() for each in leaves]
+    assert fused_experts.serves(leaves[0], leaves[1], squared_relu)
+    y = choice_of(router, leaves[3], models=models).combine(*leaves[:3], squared_relu)
+    reference = choice_of(router, exact[3], models=models).combine(*exact[:3], squared_relu)
+    found = (y, *torch.autograd.grad(y, leaves, g))
+    wanted = (reference, *torch.autograd.grad(reference, exact, g.float()))
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours.float() - theirs).norm() < 0.008 * theirs.norm()  # bfloat16 rounds to 0.0039 of a number
+    assert all(not slopes[4::5].any() for slopes in found[2:4])
+
+
+@here
+def test_what_is_no_number_stays_with_its_token_in_one_loop() -> None:
+    x, up, down = (torch.ones(shape).bfloat16() for shape in ((9, 32), (2, 32, 32), (2, 32, 32)))
+    x[5, 7] = float("nan")
+    logits = torch.tensor([[0.0, 1.0]]).expand(9, 2)
+    y = ROUTERS["softmax"].route(logits, torch.empty(0), 1).choice.combine(x, up, down, squared_relu)
+    assert y.isnan().any(1).tolist() == [token == 5 for token in range(9)]
 
 
 def test_a_token_that_no_expert_wants_gets_nothing() -> None:

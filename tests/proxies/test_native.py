@@ -42,6 +42,16 @@ def test_another_text_is_another_loop(source: Path, tmp_path: Path) -> None:
     assert len(built(tmp_path)) == 2
 
 
+def test_another_text_of_what_it_includes_is_another_loop(source: Path, tmp_path: Path) -> None:
+    source.write_text('#include "factor.h"\nextern "C" int times(int x) { return FACTOR * x; }')
+    for factor in (2, 3):
+        (tmp_path / "factor.h").write_text(f"#define FACTOR {factor}\n")
+        native.library.cache_clear()
+        found = native.library(source)
+        assert found is not None
+        assert found.times(7) == 7 * factor
+
+
 def test_a_loop_that_cannot_be_built_is_told_of_and_gone_without(
     source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,268 @@
+// The nets of routed experts (squared ReLU) in bfloat16, one thread: a block of an expert's rows at a time goes through
+// both matrices, there and back, and stays in the cache. Rows are read from their tokens' places, and their sums are
+// written there.
+//
+// N tokens, D model width, F hidden width (both multiples of 32), E experts, P pairs of a token and an expert in the
+// order of tokens, R rows: pairs in the order of experts; `place` is a pair's row, `start` an expert's first row.
+// up is E x F x D, down E x D x F. Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32,
+// 8 rows by 32 columns at a time. What stands at their right is packed in panels of 32 columns, so that a panel is one
+// stretch of the closest cache, and so are the columns at their left where a sum is over rows, in panels of 8.
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "bfloat16.h"
+
+namespace {
+
+constexpr long ROWS = 8, COLUMNS = 32;
+constexpr long BLOCK = 256;  // rows at a time: with the matrices of an expert they fit a core's own cache
+
+// Memory of a call, on a line of the cache; nothing is written there first.
+template <class T>
+struct Scratch {
+    std::unique_ptr<char[]> kept;
+    T* at;
+
+    explicit Scratch(long size) : kept(new char[size * sizeof(T) + 64]) {
+        at = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(kept.get()) + 63) & ~uintptr_t(63));
+    }
+    operator T*() const { return at; }
+};
+
+// each(r, low, high) gets row r of 8 rows by 32 columns: the sum over s of left[r * row + s * step] . right[s * 32 + c].
+template <class Each>
+inline void tile(const pair* left, long row, long step, const pair* right, long steps, Each each) {
+    __m512 low[ROWS], high[ROWS];
+#pragma GCC unroll 8
+    for (long r = 0; r < ROWS; ++r) low[r] = high[r] = _mm512_setzero_ps();
+    for (long s = 0; s < steps; ++s) {
+        const __m512bh first = (__m512bh)_mm512_load_si512(right + s * COLUMNS);
+        const __m512bh second = (__m512bh)_mm512_load_si512(right + s * COLUMNS + 16);
+#pragma GCC unroll 8
+        for (long r = 0; r < ROWS; ++r) {
+            const __m512bh x = (__m512bh)_mm512_set1_epi32(left[r * row + s * step]);
+            low[r] = _mm512_dpbf16_ps(low[r], x, first);
+            high[r] = _mm512_dpbf16_ps(high[r], x, second);
+        }
+    }
+#pragma GCC unroll 8
+    for (long r = 0; r < ROWS; ++r) each(r, low[r], high[r]);
+}
+
+// each(row, column, low, high): rows [rows][K] times a packed matrix of `width` columns; rows is a multiple of 8.
+template <class Each>
+inline void times(const bf16* rows, long count, long K, const pair* packed, long width, Each each) {
+    for (long c = 0; c < width; c += COLUMNS)
+        for (long r = 0; r < count; r += ROWS)
+            tile((const pair*)rows + r * K / 2, K / 2, 1, packed + c * K / 2, K / 2,
+                 [&](long i, __m512 low, __m512 high) { each(r + i, c, low, high); });
+}
+
+// to[height][width] (+)= left' right: sums over `steps` pairs of rows; left in panels of 8 columns, right of 32.
+void slopes(const pair* left, long height, const pair* right, long width, long steps, bool adds, float* to) {
+    for (long c = 0; c < width; c += COLUMNS)
+        for (long r = 0; r < height; r += ROWS)
+            tile(left + r * steps, 1, ROWS, right + c * steps, steps, [&](long i, __m512 low, __m512 high) {
+                float* place = to + (r + i) * width + c;
+                if (adds) {
+                    low = _mm512_add_ps(low, _mm512_load_ps(place));
+                    high = _mm512_add_ps(high, _mm512_load_ps(place + 16));
+                }
+                _mm512_store_ps(place, low);
+                _mm512_store_ps(place + 16, high);
+            });
+}
+
+// Packs [width][K] for `times`, which then multiplies by the transpose.
+void pack_transposed(const bf16* from, long width, long K, pair* to) {
+    const __m512i places = _mm512_mullo_epi32(
+        _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32((int)(K / 2)));
+    for (long c = 0; c < width; c += COLUMNS, to += K / 2 * COLUMNS)
+        for (long s = 0; s < K / 2; ++s)
+            for (long h = 0; h < COLUMNS; h += 16)
+                _mm512_store_si512(to + s * COLUMNS + h,
+                                   _mm512_i32gather_epi32(places, (const pair*)from + (c + h) * (K / 2) + s, 4));
+}
+
+// Packs [K][width] for `times`, or rows for the right of `slopes`: row(k) is where the k-th row stands.
+template <class Row>
+void pack(Row row, long K, long width, pair* to) {
+    for (long k = 0; k < K; k += 2) {
+        const bf16 *even = row(k), *odd = row(k + 1);
+        for (long c = 0; c < width; c += 16)
+            _mm512_store_si512(to + (c / COLUMNS * (K / 2) + k / 2) * COLUMNS + c % COLUMNS,
+                               paired(half(even + c), half(odd + c)));
+    }
+}
+
+// Puts 16 words of the pair of rows `step` from `column` on where the left of `slopes` expects them.
+inline void put_left(pair* to, long steps, long step, long column, __m512i words) {
+    _mm256_store_si256((__m256i*)(to + column * steps + step * ROWS), _mm512_castsi512_si256(words));
+    _mm256_store_si256((__m256i*)(to + (column + ROWS) * steps + step * ROWS), _mm512_extracti64x4_epi64(words, 1));
+}
+
+// Of every token the sum of its rows.
+void join(const bf16* rows, const long* token, const long* place, long P, long N, long D, bf16* to) {
+    for (long n = 0, p = 0; n < N; ++n) {
+        const long first = p;
+        while (p < P && token[p] == n) ++p;
+        for (long c = 0; c < D; c += 16) {
+            __m512 sum = _mm512_setzero_ps();
+            for (long q = first; q < p; ++q) sum = _mm512_add_ps(sum, wide(rows + place[q] * D + c));
+            narrow(to + n * D + c, sum);
+        }
+    }
+}
+
+// Rows in the order of experts, and the blocks that they are worked on in.
+struct Rows {
+    Scratch<long> token;
+    Scratch<float> gate;
+    const long* start;
+
+    Rows(const long* token_of, const float* gates, const long* place, const long* start, long P)
+        : token(P), gate(P), start(start) {
+        for (long p = 0; p < P; ++p) token[place[p]] = token_of[p], gate[place[p]] = gates[p];
+    }
+
+    // each(first row, rows): as many blocks as needed, of about the same size.
+    template <class Each>
+    void blocks(long expert, Each each) const {
+        const long first = start[expert], count = start[expert + 1] - first;
+        if (!count) return;
+        const long wanted = (count + BLOCK - 1) / BLOCK;
+        const long size = ((count + wanted - 1) / wanted + ROWS - 1) / ROWS * ROWS;
+        for (long done = 0; done < count; done += size) each(first + done, std::min(size, count - done));
+    }
+};
+
+inline long rounded(long rows) { return (rows + ROWS - 1) / ROWS * ROWS; }
+
+inline __m512i joined(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+
+}  // namespace
+
+// start[E + 1] and place[P] of pairs with these experts; an expert's rows keep the order of its pairs.
+extern "C" void places(const long* expert, long* start, long* place, long P, long E) {
+    std::fill_n(start, E + 1, 0);
+    for (long p = 0; p < P; ++p) ++start[expert[p] + 1];
+    for (long e = 0; e < E; ++e) start[e + 1] += start[e];
+    std::vector<long> next(start, start + E);
+    for (long p = 0; p < P; ++p) place[p] = next[expert[p]]++;
+}
+
+// y[N][D]: the sum over a token's pairs of gate * down(relu(up(x))^2); kept[P][F]: relu(up(x)), for the way back.
+extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const bf16* down, const long* token,
+                        const long* start, const long* place, bf16* kept, bf16* y, long N, long D, long F, long P,
+                        long E) {
+    const Rows rows(token, gates, place, start, P);
+    Scratch<pair> packed_up(F * D / 2), packed_down(D * F / 2);
+    Scratch<bf16> x_block(BLOCK * D), hidden(BLOCK * F), found(P * D);
+    for (long e = 0; e < E; ++e) {
+        if (start[e] == start[e + 1]) continue;
+        pack_transposed(up + e * F * D, F, D, packed_up);
+        pack_transposed(down + e * D * F, D, F, packed_down);
+        rows.blocks(e, [&](long first, long count) {
+            const long whole = rounded(count);
+            for (long r = 0; r < count; ++r) std::copy_n(x + rows.token[first + r] * D, D, x_block + r * D);
+            std::fill(x_block + count * D, x_block + whole * D, 0);
+            times(x_block, whole, D, packed_up, F, [&](long r, long f, __m512 low, __m512 high) {
+                const __m512 zero = _mm512_setzero_ps();  // first in max: NaN stays NaN
+                bf16 positive[COLUMNS];
+                _mm512_storeu_si512(positive, joined(_mm512_max_ps(zero, low), _mm512_max_ps(zero, high)));
+                const __m512 a = wide(positive), b = wide(positive + 16);
+                if (r < count) _mm512_storeu_si512(kept + (first + r) * F + f, _mm512_loadu_si512(positive));
+                _mm512_storeu_si512(hidden + r * F + f, joined(_mm512_mul_ps(a, a), _mm512_mul_ps(b, b)));
+            });
+            times(hidden, whole, F, packed_down, D, [&](long r, long d, __m512 low, __m512 high) {
+                if (r >= count) return;
+                const __m512 gate = _mm512_set1_ps(rows.gate[first + r]);
+                _mm512_storeu_si512(found + (first + r) * D + d,
+                                    joined(_mm512_mul_ps(low, gate), _mm512_mul_ps(high, gate)));
+            });
+        });
+    }
+    join(found, token, place, P, N, D, y);
+}
+
+// Slopes of what `experts` reads, from dy[N][D].
+extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gates, const bf16* up, const bf16* down,
+                                 const long* token, const long* start, const long* place, const bf16* kept, bf16* dx,
+                                 float* dgates, bf16* dup, bf16* ddown, long N, long D, long F, long P, long E) {
+    const Rows rows(token, gates, place, start, P);
+    Scratch<pair> packed_up(F * D / 2), packed_down(D * F / 2);
+    Scratch<bf16> dy_block(BLOCK * D), slope(BLOCK * F), found(P * D), zeros(D);
+    Scratch<pair> x_right(BLOCK / 2 * D), dy_left(BLOCK / 2 * D), slope_left(BLOCK / 2 * F), hidden_right(BLOCK / 2 * F);
+    Scratch<float> dup_sum(F * D), ddown_sum(D * F), dgate(BLOCK * 16), dgate_row(P);
+    std::fill_n(zeros.at, D, 0);
+    for (long e = 0; e < E; ++e) {
+        if (start[e] == start[e + 1]) {
+            std::fill_n(dup + e * F * D, F * D, 0);
+            std::fill_n(ddown + e * D * F, D * F, 0);
+            continue;
+        }
+        const bf16 *own_up = up + e * F * D, *own_down = down + e * D * F;
+        pack([&](long f) { return own_up + f * D; }, F, D, packed_up);
+        pack([&](long d) { return own_down + d * F; }, D, F, packed_down);
+        rows.blocks(e, [&](long first, long count) {
+            const long whole = rounded(count), steps = whole / 2;
+            const auto row_of = [&](const bf16* from) {
+                return [=, &rows, &zeros](long r) { return r < count ? from + rows.token[first + r] * D : zeros.at; };
+            };
+            pack(row_of(x), whole, D, x_right);
+            const auto row = row_of(dy);
+            for (long r = 0; r < whole; r += 2) {
+                std::copy_n(row(r), D, dy_block + r * D);
+                std::copy_n(row(r + 1), D, dy_block + (r + 1) * D);
+                for (long d = 0; d < D; d += 16)
+                    put_left(dy_left, steps, r / 2, d, paired(half(row(r) + d), half(row(r + 1) + d)));
+            }
+            std::fill_n(dgate.at, whole * 16, 0.0f);
+            __m512i even_slope = _mm512_setzero_si512(), even_hidden = even_slope;
+            times(dy_block, whole, D, packed_down, F, [&](long r, long f, __m512 low, __m512 high) {
+                __m512i slopes = _mm512_setzero_si512(), hiddens = slopes;
+                if (r < count) {
+                    const bf16* positive = kept + (first + r) * F + f;
+                    const __m512 a = wide(positive), b = wide(positive + 16);
+                    const __m512 gate = _mm512_set1_ps(rows.gate[first + r]);
+                    const __m512 a_low = _mm512_mul_ps(a, low), b_high = _mm512_mul_ps(b, high);
+                    __m512 sum = _mm512_load_ps(dgate + r * 16);
+                    sum = _mm512_fmadd_ps(b, b_high, _mm512_fmadd_ps(a, a_low, sum));
+                    _mm512_store_ps(dgate + r * 16, sum);
+                    const __m512 twice = _mm512_add_ps(gate, gate);
+                    slopes = joined(_mm512_mul_ps(twice, a_low), _mm512_mul_ps(twice, b_high));
+                    const __m512 ga = _mm512_mul_ps(gate, a), gb = _mm512_mul_ps(gate, b);
+                    hiddens = joined(_mm512_mul_ps(ga, a), _mm512_mul_ps(gb, b));
+                }
+                _mm512_storeu_si512(slope + r * F + f, slopes);
+                if (r % 2 == 0) {
+                    even_slope = slopes, even_hidden = hiddens;
+                    return;
+                }
+                const auto low_half = [](__m512i v) { return _mm512_castsi512_si256(v); };
+                const auto high_half = [](__m512i v) { return _mm512_extracti64x4_epi64(v, 1); };
+                put_left(slope_left, steps, r / 2, f, paired(low_half(even_slope), low_half(slopes)));
+                put_left(slope_left, steps, r / 2, f + 16, paired(high_half(even_slope), high_half(slopes)));
+                pair* place = hidden_right + f * steps + r / 2 * COLUMNS;
+                _mm512_store_si512(place, paired(low_half(even_hidden), low_half(hiddens)));
+                _mm512_store_si512(place + 16, paired(high_half(even_hidden), high_half(hiddens)));
+            });
+            for (long r = 0; r < count; ++r)
+                dgate_row[first + r] = _mm512_reduce_add_ps(_mm512_load_ps(dgate + r * 16));
+            times(slope, whole, F, packed_up, D, [&](long r, long d, __m512 low, __m512 high) {
+                if (r < count) _mm512_storeu_si512(found + (first + r) * D + d, joined(low, high));
+            });
+            slopes(slope_left, F, x_right, D, steps, first > start[e], dup_sum);
+            slopes(dy_left, D, hidden_right, F, steps, first > start[e], ddown_sum);
+        });
+        for (long i = 0; i < F * D; i += 16) {
+            narrow(dup + e * F * D + i, _mm512_load_ps(dup_sum + i));
+            narrow(ddown + e * D * F + i, _mm512_load_ps(ddown_sum + i));
+        }
+    }
+    for (long p = 0; p < P; ++p) dgates[p] = dgate_row[place[p]];
+    join(found, token, place, P, N, D, dx);
+}

@@ -1,0 +1,126 @@
+"""Routed experts in one loop in C++, for processors with AVX-512 and its bf16 units; one thread.
+
+A block of an expert's rows goes through both of its matrices without leaving the processor's cache, is read from where
+its tokens stand and added up there: no rows are put in order in memory, and no activation but one is written there.
+"""
+
+# Shapes: N tokens, D model width, F hidden width, E experts, P pairs of a token and an expert in the order of tokens.
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proxies.feedforward import Activation
+from proxies.layers import apply, squared_relu
+from proxies.native import call, has_unit, is_here
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+WIDTHS = 32  # it serves multiples of it
+
+
+def serves(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
+    """Say whether such tokens go through such experts by it; it knows squared ReLU and one thread."""
+    fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and activation is squared_relu
+    return fits and all(width % WIDTHS == 0 for width in up_EFD.shape[1:]) and _is_fast()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _is_fast() -> bool:
+    """Say whether it is faster than torch's products: not where these have units that it does not know."""
+    return torch.get_num_threads() == 1 and is_here(SOURCE) and not has_unit("amx_bf16")
+
+
+def combine(
+    x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, experts_P: Tensor, tokens_P: Tensor
+) -> Tensor:
+    """Return `N x D`: of each token's pairs the sum of down(relu(up(x))^2) of their experts times their gates.
+
+    Gates are float32; the rest is bfloat16, and added up in float32.
+    """
+    return apply(_Experts, x_ND, gates_P, up_EFD, down_EDF, experts_P, tokens_P)
+
+
+class _Experts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:  # noqa: ANN401
+        x_ND, gates_P, up_EFD, down_EDF, experts_P, tokens_P = inputs
+        y_ND, start, places_P, positive_PF = _forward(x_ND, gates_P, up_EFD, down_EDF, experts_P, tokens_P)
+        ctx.save_for_backward(x_ND, gates_P, up_EFD, down_EDF, tokens_P, start, places_P, positive_PF)
+        found: Tensor = y_ND
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        return *_backward(grads[0], *ctx.saved_tensors), None, None
+
+
+# Operators of torch's own kind, so that a compiled program may hold them.
+
+
+@torch.library.custom_op("mixopt::experts", mutates_args=())
+def _forward(
+    x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, experts_P: Tensor, tokens_P: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return also where each expert's rows start, the row of each pair, and relu(up(x)) of every row."""
+    y_ND, start, places_P, positive_PF = _empty(x_ND, gates_P, up_EFD, down_EDF, experts_P, tokens_P)
+    sizes = _sizes(x_ND, up_EFD, tokens_P)
+    call(SOURCE, "places", (experts_P, start, places_P), sizes[-2:])
+    tensors = (x_ND, gates_P, up_EFD, down_EDF, tokens_P, start, places_P, positive_PF, y_ND)
+    call(SOURCE, "experts", tensors, sizes)
+    return y_ND, start, places_P, positive_PF
+
+
+@_forward.register_fake
+def _empty(
+    x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, experts_P: Tensor, tokens_P: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del gates_P, down_EDF, tokens_P
+    E, F, _ = up_EFD.shape
+    P = len(experts_P)
+    return x_ND.new_empty(x_ND.shape), experts_P.new_empty(E + 1), experts_P.new_empty(P), x_ND.new_empty(P, F)
+
+
+@torch.library.custom_op("mixopt::experts_backward", mutates_args=())
+def _backward(
+    dy_ND: Tensor,
+    x_ND: Tensor,
+    gates_P: Tensor,
+    up_EFD: Tensor,
+    down_EDF: Tensor,
+    tokens_P: Tensor,
+    start: Tensor,
+    places_P: Tensor,
+    positive_PF: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    read = (dy_ND, x_ND, gates_P, up_EFD, down_EDF, tokens_P, start, places_P, positive_PF)
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _empty_like(*read)
+    call(SOURCE, "experts_backward", (*read, *found), _sizes(x_ND, up_EFD, tokens_P))
+    return found
+
+
+@_backward.register_fake
+def _empty_like(
+    dy_ND: Tensor,
+    x_ND: Tensor,
+    gates_P: Tensor,
+    up_EFD: Tensor,
+    down_EDF: Tensor,
+    tokens_P: Tensor,
+    start: Tensor,
+    places_P: Tensor,
+    positive_PF: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del dy_ND, tokens_P, start, places_P, positive_PF
+    return (
+        x_ND.new_empty(x_ND.shape),
+        gates_P.new_empty(gates_P.shape),
+        up_EFD.new_empty(up_EFD.shape),
+        down_EDF.new_empty(down_EDF.shape),
+    )
+
+
+def _sizes(x_ND: Tensor, up_EFD: Tensor, tokens_P: Tensor) -> tuple[int, ...]:
+    E, F, D = up_EFD.shape
+    return len(x_ND), D, F, len(tokens_P), E
