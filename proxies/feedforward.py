@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.nn.functional import silu
 
-from proxies.layers import product, squared_relu
+from proxies import fused_relu, layers
+from proxies.layers import product
 
 Activation = Callable[[Tensor], Tensor]  # what `up` wrote, to what `down` reads
 
@@ -16,6 +17,11 @@ Activation = Callable[[Tensor], Tensor]  # what `up` wrote, to what `down` reads
 def feed_forward(x_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor, activation: Activation) -> Tensor:
     """Return down(activation(up(x))), `N x D`."""
     return product(activation(product(x_ND, up_MFD)), down_MDF)
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """Return relu(x)^2 (arXiv:2109.08668)."""
+    return fused_relu.squared_relu(x) if fused_relu.is_served(x) else layers.squared_relu(x)
 
 
 def swiglu(gate_and_value: Tensor) -> Tensor:

@@ -23,17 +23,6 @@ T* scratch(std::vector<T>& kept, long size) {
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(kept.data()) + 63) & ~uintptr_t(63));
 }
 
-// 2^x for x <= 0, to 2e-7 of it; NaN stays NaN.
-inline __m512 power_of_two(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
-    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 rest = _mm512_sub_ps(x, whole);
-    __m512 y = _mm512_set1_ps(0.00133336f);
-    for (const float term : {0.00961813f, 0.05550411f, 0.24022651f, 0.69314718f, 1.0f})
-        y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(term));
-    return _mm512_scalef_ps(y, whole);
-}
-
 // to[8][32] (+)= the sum over steps s of left[r * row + s * step] . right[s * width + c].
 template <bool adds>
 inline void product(const pair* left, long row, long step, const pair* right, long width, long steps, float* to,

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxies.feedforward import Activation
-from proxies.layers import apply, squared_relu
+from proxies.feedforward import Activation, squared_relu
+from proxies.layers import apply
 from proxies.native import call, has_unit, is_here
 
 SOURCE = Path(__file__).with_suffix(".cpp")

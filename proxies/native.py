@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,16 @@ def _build(program: str, source: Path, built: Path) -> None:
 def is_here(source: Path) -> bool:
     """Say whether this machine can run the loops of `source`, which multiply in bfloat16 by AVX-512."""
     return has_unit("avx512_bf16") and library(source) is not None
+
+
+def serves(source: Path, x: Tensor) -> bool:
+    """Say whether the loops of `source` take `x`, in bfloat16 on a processor: they know one thread.
+
+    A compiled program fuses such loops itself.
+    """
+    if torch.compiler.is_compiling() or x.dtype != torch.bfloat16 or x.device.type != "cpu":
+        return False
+    return torch.get_num_threads() == 1 and is_here(source)
 
 
 def call(source: Path, name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int], *numbers: float) -> None:

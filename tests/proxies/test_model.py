@@ -1,15 +1,16 @@
 """The decoder: causal, deterministic, and equal to plain torch where parts are written by hand."""
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies import fused_attention, fused_norm
+from proxies import fused_attention, fused_cross_entropy, fused_norm, fused_relu
 from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
-from proxies.layers import cross_entropy, rms_norm, squared_relu
+from proxies.layers import LEAST_SHARE, cross_entropy, rms_norm, squared_relu
 from proxies.model import Decoder, embed
 from proxies.native import is_here
 
@@ -163,6 +164,44 @@ def test_squared_relu_is_that_of_torch() -> None:
 def test_cross_entropy_is_that_of_torch() -> None:
     targets = some_tokens(rows=1, width=20)[0]
     assert_same(lambda x: cross_entropy(x, targets).mean(), lambda x: nn.functional.cross_entropy(x, targets))
+
+
+@pytest.mark.skipif(not is_here(fused_relu.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("size", [1, 16, 333])
+def test_squared_relu_in_one_loop_is_the_other_to_the_last_bit(size: int) -> None:
+    x, g = (torch.randn(size, generator=torch.Generator().manual_seed(seed)).bfloat16() for seed in range(2))
+    x[0] = float("nan")
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    found, exact = fused_relu.squared_relu(leaves[0]), squared_relu(leaves[1])
+    torch.testing.assert_close(found, exact, rtol=0, atol=0, equal_nan=True)
+    for y in (found, exact):
+        y.backward(g)
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.skipif(not is_here(fused_cross_entropy.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("vocabulary", [2, 16, 300])
+def test_cross_entropy_in_one_loop_is_that_of_torch(vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (20 * torch.randn(50, vocabulary, generator=generator)).bfloat16()
+    targets = torch.randint(vocabulary, (50,), generator=generator)
+    leaf, exact_leaf = logits.clone().requires_grad_(), logits.float().requires_grad_()
+    found = fused_cross_entropy.cross_entropy(leaf, targets)
+    exact = nn.functional.cross_entropy(exact_leaf, targets, reduction="none")
+    torch.testing.assert_close(found, exact.clamp(max=-math.log(LEAST_SHARE)), rtol=1e-5, atol=1e-5)
+    slopes = torch.randn(50, generator=generator)
+    found.backward(slopes)
+    exact.backward(slopes)
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad.float(), exact_leaf.grad, rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.skipif(not is_here(fused_cross_entropy.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+def test_the_loss_of_a_row_with_no_number_is_none() -> None:
+    logits = torch.zeros(2, 40).bfloat16()
+    logits[1, 39] = float("nan")
+    found = fused_cross_entropy.cross_entropy(logits, torch.tensor([0, 1]))
+    assert found.isnan().tolist() == [False, True]
 
 
 def assert_same(function: object, reference: object) -> None:

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from proxies import fused_experts
 from proxies.config import ProxyConfig
-from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
-from proxies.layers import squared_relu
+from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward, squared_relu
 from proxies.model import Decoder
 from proxies.moe import Choice, TopK, balance_loss, z_loss
 from proxies.native import is_here
