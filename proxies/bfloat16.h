@@ -1,4 +1,4 @@
-// Words of the loops in C++: bfloat16, alone and two by two, for AVX-512 with its bf16 units.
+// Words of the loops in C++, for AVX-512 with its bf16 units: bfloat16, alone and two by two, and powers of two.
 
 #pragma once
 

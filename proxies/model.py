@@ -18,7 +18,7 @@ from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
 from proxies.layers import product, rms_norm, stacked
 from proxies.moe import balance_loss, z_loss
-from proxies.routers import ROUTERS
+from proxies.routers import ROUTERS, decide
 from proxies.width_rule import initial_scale
 
 EMBEDDING_SCALE = 0.02  # GPT-2's; norms undo the scale, so only the first steps feel it
@@ -178,9 +178,8 @@ def routed(
     """Return what the routed and the shared experts of a layer make of `h_ND`, and what its routers cost, `M`."""
     config, router, M = models[0].config, ROUTERS[models[0].config.router], len(models)
     E, activation = config.experts, ACTIVATIONS[config.activation]
-    logits_NE = product(h_ND.float(), router_MED)
-    state_NS = torch.stack([m.router_state[layer] for m in models]).repeat_interleave(len(h_ND) // M, 0)
-    routing = router.route(logits_NE, state_NS, config.top_k)
+    state_MS = torch.stack([m.router_state[layer] for m in models])
+    logits_NE, routing = decide(router, h_ND, router_MED, state_MS, config.top_k)
     choice = routing.choice.of_models(M, E)
     y_ND = choice.combine(h_ND, up_MEFD[:, :E].flatten(0, 1), down_MEDF[:, :E].flatten(0, 1), activation)
     for shared in range(E, E + config.shared_experts):

@@ -4,7 +4,7 @@ A router may keep a state beside its weights, one row a layer, which no gradient
 step. A load is an expert's tokens over the choices there should be (tokens x K): balanced at the budget, 1 / E each.
 """
 
-# Shapes: N tokens, E experts, K experts a token, L layers, S size of a layer's state.
+# Shapes: M models, N tokens of all, D model width, E experts, K experts a token, L layers, S size of a layer's state.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from proxies import fused_router
 from proxies.config import ProxyConfig
+from proxies.fused_router import Rule
+from proxies.layers import product
 from proxies.moe import Choice, Positive, TopK
 
 L1_START = 1e-8  # arXiv:2412.14711, with the factor: the published code's
@@ -33,12 +36,23 @@ class Router:
 
     route: from logits `N x E` (float32), a layer's state `N x S` and K. state: what a training starts with, `L x S`.
     coefficient: of the balance loss, from the state. updated: the state after a step with loads `L x E`.
+    rule: the same as `route`, in the words of the loop in C++; None where it has none for it.
     """
 
     route: Callable[[Tensor, Tensor, int], Routing]
     state: Callable[[ProxyConfig], Tensor]
     coefficient: Callable[[ProxyConfig, Tensor], Tensor]
     updated: Callable[[ProxyConfig, Tensor, Tensor], Tensor]
+    rule: Rule | None = None
+
+
+def decide(router: Router, x_ND: Tensor, router_MED: Tensor, state_MS: Tensor, top_k: int) -> tuple[Tensor, Routing]:
+    """Return the logits `N x E` of tokens, each by the router and the state of its model, and where they go."""
+    if router.rule is not None and fused_router.serves(x_ND):
+        logits_NE, scores_NE, gates_NK, experts_NK = fused_router.choose(x_ND, router_MED, state_MS, router.rule, top_k)
+        return logits_NE, Routing(TopK(experts_NK, gates_NK), scores_NE)
+    logits_NE = product(x_ND.float(), router_MED)
+    return logits_NE, router.route(logits_NE, state_MS.repeat_interleave(len(x_ND) // len(state_MS), 0), top_k)
 
 
 def softmax(logits_NE: Tensor, state_NS: Tensor, top_k: int) -> Routing:
@@ -121,8 +135,26 @@ def _adapted(config: ProxyConfig, state_LS: Tensor) -> Tensor:
 
 
 ROUTERS: Mapping[str, Router] = {
-    "softmax": Router(route=softmax, state=_stateless, coefficient=_configured, updated=_kept),
-    "softmax-scores": Router(route=softmax_scores, state=_stateless, coefficient=_configured, updated=_kept),
-    "sigmoid": Router(route=sigmoid, state=_biases, coefficient=_none, updated=moved_biases),
+    "softmax": Router(
+        route=softmax,
+        state=_stateless,
+        coefficient=_configured,
+        updated=_kept,
+        rule=Rule(scores="softmax", normalized=True),
+    ),
+    "softmax-scores": Router(
+        route=softmax_scores,
+        state=_stateless,
+        coefficient=_configured,
+        updated=_kept,
+        rule=Rule(scores="softmax", normalized=False),
+    ),
+    "sigmoid": Router(
+        route=sigmoid,
+        state=_biases,
+        coefficient=_none,
+        updated=moved_biases,
+        rule=Rule(scores="sigmoid", normalized=True),
+    ),
     "relu": Router(route=relu, state=_l1, coefficient=_adapted, updated=moved_l1),
 }

@@ -9,7 +9,7 @@ from proxies.dispatch import BLOCK_ROWS
 from proxies.errors import ProxyError
 from proxies.model import Decoder
 
-# Heads narrower than the loop in C++ serves: torch counts no product in there.
+# Heads and models narrower than the loops in C++ serve: torch counts no product in there.
 SHAPES = {
     "dense": ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=8, lags=3),
     "tied swiglu": ProxyConfig(layers=1, width=24, heads=1, sequence_tokens=8, activation="swiglu", tied=True),

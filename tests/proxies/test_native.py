@@ -20,6 +20,12 @@ def built(folder: Path) -> list[Path]:
     return sorted((folder / "cache" / "mixopt").iterdir())
 
 
+@pytest.mark.skipif(not native.has_unit("avx512_bf16"), reason="needs AVX-512 with bf16 units")
+@pytest.mark.parametrize("name", sorted(file.name for file in Path(native.__file__).parent.glob("*.cpp")))
+def test_every_loop_that_is_shipped_can_be_built(name: str) -> None:
+    assert native.library(Path(native.__file__).with_name(name)) is not None
+
+
 def test_a_loop_is_built_once_for_all_processes(source: Path, tmp_path: Path) -> None:
     source.write_text('extern "C" int twice(int x) { return 2 * x; }')
     first = native.library(source)

@@ -1,18 +1,21 @@
 """Every router: shapes, gates, what keeps loads even, and trainings that learn and repeat."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from proxies import fused_router
 from proxies.config import CHOICES, ProxyConfig
 from proxies.fitting import step
 from proxies.layers import rms_norm
 from proxies.model import Decoder, embed
 from proxies.moe import Positive, TopK
+from proxies.native import is_here
 from proxies.optimizers import OPTIMIZERS
-from proxies.routers import L1_FACTOR, L1_START, ROUTERS
+from proxies.routers import L1_FACTOR, L1_START, ROUTERS, decide
 
 LOGITS = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
 
@@ -51,6 +54,45 @@ def test_gates_of_a_softmax_belong_to_the_largest_scores_and_sum_to_one_unless_t
         found = chosen(router, top_k=top_k)
         assert torch.equal(found[0], order.indices[:, :top_k])
         assert torch.allclose(found[1], scores if top_k == 1 else gates)
+
+
+here = pytest.mark.skipif(not is_here(fused_router.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+IN_LOOP = [name for name, router in ROUTERS.items() if router.rule is not None]
+
+
+@here
+@pytest.mark.parametrize("name", IN_LOOP)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_a_router_in_one_loop_is_that_of_plain_operators(name: str, top_k: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weights, biases = (torch.randn(shape, generator=generator) for shape in ((2 * 37, 96), (2, 5, 96), (2, 5)))
+    leaves = (x.bfloat16().requires_grad_(), (weights / 10).requires_grad_())
+    state = biases / 10 if name == "sigmoid" else torch.empty(2, 0)
+    slopes = [torch.randn(2 * 37, width, generator=generator) for width in (5, 5, top_k)]
+    found = []
+    assert fused_router.serves(leaves[0])
+    for router in (ROUTERS[name], replace(ROUTERS[name], rule=None)):
+        logits, routing = decide(router, *leaves, state, top_k)
+        assert isinstance(routing.choice, TopK)
+        outputs = [logits, routing.scores, routing.choice.gates]
+        grads = torch.autograd.grad(outputs, leaves, slopes)
+        found.append((*outputs, grads[1], routing.choice.experts, grads[0].float()))
+    *exact, dx = found[0]
+    *wanted, wanted_dx = found[1]
+    torch.testing.assert_close(exact, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(dx, wanted_dx, rtol=0.008, atol=1e-6)  # bfloat16: another last digit
+
+
+@here
+@pytest.mark.parametrize("name", IN_LOOP)
+def test_a_token_that_is_no_number_has_no_gates_in_one_loop_and_experts_that_there_are(name: str) -> None:
+    x, weights = torch.ones(9, 32).bfloat16(), torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(0))
+    x[5, 7] = float("nan")
+    choice = decide(ROUTERS[name], x, weights, torch.zeros(1, 5), 2)[1].choice
+    assert isinstance(choice, TopK)
+    assert choice.gates.isnan().any(1).tolist() == [token == 5 for token in range(9)]
+    assert choice.experts.min() >= 0
+    assert choice.experts.max() < 5
 
 
 def test_a_bias_chooses_experts_and_leaves_gates_alone() -> None:

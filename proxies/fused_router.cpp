@@ -1,0 +1,152 @@
+// Which experts a token goes to and by what gates, there and back, from its row in bfloat16; AVX-512 with bf16 units,
+// one thread.
+//
+// M models of N tokens each, D model width (a multiple of 16), E experts, K of them a token. x is bfloat16, all else
+// float32 but the numbers of experts. Scores are a softmax or sigmoids of the logits; the K largest, of sigmoids with a
+// bias each, are chosen, and their scores are the gates, divided by their sum where they are to be normalized.
+
+#include <algorithm>
+#include <vector>
+
+#include "bfloat16.h"
+
+namespace {
+
+constexpr long LANES = 16;
+constexpr float LOG2E = 1.44269504f;
+
+// logits[N][E] = x weights'.
+void multiply(const bf16* x, const float* weights, float* logits, long N, long D, long E) {
+    std::vector<float> row(D);
+    for (long n = 0; n < N; ++n) {
+        for (long d = 0; d < D; d += LANES) _mm512_storeu_ps(&row[d], wide(x + n * D + d));
+        for (long e = 0; e < E; ++e) {
+            __m512 sum = _mm512_setzero_ps();
+            for (long d = 0; d < D; d += LANES)
+                sum = _mm512_fmadd_ps(_mm512_loadu_ps(&row[d]), _mm512_loadu_ps(weights + e * D + d), sum);
+            logits[n * E + e] = _mm512_reduce_add_ps(sum);
+        }
+    }
+}
+
+// The slopes in R rows of x and, added up, in the weights, from those in the rows' logits.
+template <int R>
+void multiply_back(const float* dlogits, const bf16* x, const float* weights, bf16* dx, float* dweights, long D,
+                   long E) {
+    for (long d = 0; d < D; d += LANES) {
+        __m512 rows[R], slopes[R];
+#pragma GCC unroll 4
+        for (long r = 0; r < R; ++r) rows[r] = wide(x + r * D + d), slopes[r] = _mm512_setzero_ps();
+        for (long e = 0; e < E; ++e) {
+            const __m512 weight = _mm512_loadu_ps(weights + e * D + d);
+            __m512 found = _mm512_loadu_ps(dweights + e * D + d);
+#pragma GCC unroll 4
+            for (long r = 0; r < R; ++r) {
+                const __m512 slope = _mm512_set1_ps(dlogits[r * E + e]);
+                slopes[r] = _mm512_fmadd_ps(slope, weight, slopes[r]);
+                found = _mm512_fmadd_ps(slope, rows[r], found);
+            }
+            _mm512_storeu_ps(dweights + e * D + d, found);
+        }
+#pragma GCC unroll 4
+        for (long r = 0; r < R; ++r) narrow(dx + r * D + d, slopes[r]);
+    }
+}
+
+// Sixteen numbers at a time become what `each` makes of them.
+template <class Each>
+void map(float* numbers, long size, Each each) {
+    for (long i = 0; i < size; i += LANES) {
+        const __mmask16 here = size - i >= LANES ? 0xFFFF : (1u << (size - i)) - 1;
+        _mm512_mask_storeu_ps(numbers + i, here, each(_mm512_maskz_loadu_ps(here, numbers + i)));
+    }
+}
+
+void softmax(const float* logits, float* scores, long N, long E) {
+    for (long n = 0; n < N; ++n) {
+        const float most = *std::max_element(logits + n * E, logits + (n + 1) * E);
+        for (long e = 0; e < E; ++e) scores[n * E + e] = (logits[n * E + e] - most) * LOG2E;
+    }
+    map(scores, N * E, power_of_two);
+    for (long n = 0; n < N; ++n) {
+        float sum = 0.0f;
+        for (long e = 0; e < E; ++e) sum += scores[n * E + e];
+        for (long e = 0; e < E; ++e) scores[n * E + e] /= sum;
+    }
+}
+
+void sigmoid(const float* logits, float* scores, long N, long E) {
+    std::copy_n(logits, N * E, scores);
+    map(scores, N * E, [](__m512 x) {
+        const __m512 small = power_of_two(_mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(-LOG2E)));
+        const __m512 one = _mm512_set1_ps(1.0f), larger = _mm512_div_ps(one, _mm512_add_ps(one, small));
+        const __mmask16 below = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
+        return _mm512_mask_mul_ps(larger, below, larger, small);
+    });
+}
+
+// Notes the K largest of score + bias, the largest first; of equal ones the first.
+void choose(const float* scores, const float* biases, float* kept, long* experts, long E, long K) {
+    for (long e = 0; e < E; ++e) {
+        const float value = scores[e] + (biases ? biases[e] : 0.0f);
+        long place = std::min(e, K);
+        for (; place > 0 && value > kept[place - 1]; --place)
+            if (place < K) kept[place] = kept[place - 1], experts[place] = experts[place - 1];
+        if (place < K) kept[place] = value, experts[place] = e;
+    }
+}
+
+}  // namespace
+
+// biases[M][E] may be null, for none.
+extern "C" void route(const bf16* x, const float* weights, const float* biases, float* logits, float* scores,
+                      float* gates, long* experts, long M, long N, long D, long E, long K, long sigmoids,
+                      long normalized) {
+    std::vector<float> kept(K);
+    for (long m = 0; m < M; ++m) {
+        const long first = m * N * E;
+        multiply(x + m * N * D, weights + m * E * D, logits + first, N, D, E);
+        (sigmoids ? sigmoid : softmax)(logits + first, scores + first, N, E);
+        const float* own = biases ? biases + m * E : nullptr;
+        for (long n = m * N; n < (m + 1) * N; ++n) {
+            choose(scores + n * E, own, kept.data(), experts + n * K, E, K);
+            float sum = 0.0f;
+            for (long k = n * K; k < (n + 1) * K; ++k) sum += gates[k] = scores[n * E + experts[k]];
+            for (long k = n * K; k < (n + 1) * K && normalized; ++k) gates[k] /= sum;
+        }
+    }
+}
+
+// The slopes of what `route` reads, from those in logits, scores and gates, each of which may be null, for 0.
+extern "C" void route_backward(const float* dlogits, const float* dscores, const float* dgates, const bf16* x,
+                               const float* weights, const float* scores, const float* gates, const long* experts,
+                               bf16* dx, float* dweights, long M, long N, long D, long E, long K, long sigmoids,
+                               long normalized) {
+    std::vector<float> found(N * E);
+    std::fill_n(dweights, M * E * D, 0.0f);
+    for (long m = 0; m < M; ++m) {
+        for (long i = 0; i < N; ++i) {
+            const long n = m * N + i;
+            const float* score = scores + n * E;
+            float* slope = &found[i * E];
+            for (long e = 0; e < E; ++e) slope[e] = dscores ? dscores[n * E + e] : 0.0f;
+            float mean = 0.0f, sum = normalized ? 0.0f : 1.0f;
+            for (long k = n * K; k < (n + 1) * K && dgates && normalized; ++k)
+                mean += dgates[k] * gates[k], sum += score[experts[k]];
+            for (long k = n * K; k < (n + 1) * K && dgates; ++k) slope[experts[k]] += (dgates[k] - mean) / sum;
+            float shared = 0.0f;
+            for (long e = 0; e < E && !sigmoids; ++e) shared += score[e] * slope[e];
+            for (long e = 0; e < E; ++e) {
+                slope[e] = score[e] * (sigmoids ? (1.0f - score[e]) * slope[e] : slope[e] - shared);
+                if (dlogits) slope[e] += dlogits[n * E + e];
+            }
+        }
+        const long row = m * N * D;
+        const float* own = weights + m * E * D;
+        long n = 0;
+        for (; n + 4 <= N; n += 4)
+            multiply_back<4>(&found[n * E], x + row + n * D, own, dx + row + n * D, dweights + m * E * D, D, E);
+        for (; n < N; ++n)
+            multiply_back<1>(&found[n * E], x + row + n * D, own, dx + row + n * D, dweights + m * E * D, D, E);
+    }
+}

@@ -1,0 +1,131 @@
+"""Routers in one loop in C++, for processors with AVX-512 and its bf16 units; one thread.
+
+Of small numbers, one for each token and expert, torch's operators make fifty passes a layer; this makes one each way.
+"""
+
+# Shapes: M models, N tokens of all, D model width, E experts of a model, K experts a token.
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from proxies.native import call, is_here
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+WIDTHS = 32  # it serves multiples of it, as the loop of the experts does
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What tokens go by: the K experts of the largest scores; their gates sum to one where they are normalized."""
+
+    scores: Literal["softmax", "sigmoid"]
+    normalized: bool
+
+
+def serves(x_ND: Tensor) -> bool:
+    """Say whether such tokens are routed by it."""
+    fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and x_ND.shape[1] % WIDTHS == 0
+    return fits and _is_here()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _is_here() -> bool:
+    return torch.get_num_threads() == 1 and is_here(SOURCE)
+
+
+def choose(
+    x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: Rule, top_k: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return logits and scores `N x E`, gates and experts `N x K`; the rows of x are bfloat16, all else float32.
+
+    biases_MS: of the experts' scores, for the choice alone; S is E, or 0 for none.
+    """
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Choice.apply(x_ND, router_MED, biases_MS, _numbers(rule, top_k))  # type: ignore[no-untyped-call]  # as torch leaves it
+    return found
+
+
+class _Choice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: list[int]) -> tuple[Tensor, ...]:  # noqa: ANN401
+        logits_NE, scores_NE, gates_NK, experts_NK = _forward(x_ND, router_MED, biases_MS, rule)
+        ctx.save_for_backward(x_ND, router_MED, scores_NE, gates_NK, experts_NK)
+        ctx.rule = rule
+        ctx.mark_non_differentiable(experts_NK)
+        ctx.set_materialize_grads(False)
+        return logits_NE, scores_NE, gates_NK, experts_NK
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        return *_backward(*grads[:3], *ctx.saved_tensors, ctx.rule), None, None
+
+
+# Operators of torch's own kind, so that a compiled program may hold them. A rule is a list of numbers there: K, whether
+# scores are sigmoids, and whether gates are normalized.
+
+
+@torch.library.custom_op("mixopt::route", mutates_args=())
+def _forward(
+    x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _empty(x_ND, router_MED, biases_MS, rule)
+    biases = biases_MS if biases_MS.numel() else None
+    call(SOURCE, "route", (x_ND, router_MED, biases, *found), _sizes(x_ND, router_MED, rule))
+    return found
+
+
+@_forward.register_fake
+def _empty(
+    x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del biases_MS
+    N, E, K = len(x_ND), router_MED.shape[1], rule[0]
+    logits_NE, scores_NE, gates_NK = (router_MED.new_empty(N, width) for width in (E, E, K))
+    return logits_NE, scores_NE, gates_NK, router_MED.new_empty(N, K, dtype=torch.int64)
+
+
+@torch.library.custom_op("mixopt::route_backward", mutates_args=())
+def _backward(
+    dlogits_NE: Tensor | None,
+    dscores_NE: Tensor | None,
+    dgates_NK: Tensor | None,
+    x_ND: Tensor,
+    router_MED: Tensor,
+    scores_NE: Tensor,
+    gates_NK: Tensor,
+    experts_NK: Tensor,
+    rule: list[int],
+) -> tuple[Tensor, Tensor]:
+    read = (dlogits_NE, dscores_NE, dgates_NK, x_ND, router_MED, scores_NE, gates_NK, experts_NK)
+    found: tuple[Tensor, Tensor] = _empty_like(*read, rule)
+    call(SOURCE, "route_backward", (*read, *found), _sizes(x_ND, router_MED, rule))
+    return found
+
+
+@_backward.register_fake
+def _empty_like(
+    dlogits_NE: Tensor | None,
+    dscores_NE: Tensor | None,
+    dgates_NK: Tensor | None,
+    x_ND: Tensor,
+    router_MED: Tensor,
+    scores_NE: Tensor,
+    gates_NK: Tensor,
+    experts_NK: Tensor,
+    rule: list[int],
+) -> tuple[Tensor, Tensor]:
+    del dlogits_NE, dscores_NE, dgates_NK, scores_NE, gates_NK, experts_NK, rule
+    return x_ND.new_empty(x_ND.shape), router_MED.new_empty(router_MED.shape)
+
+
+def _numbers(rule: Rule, top_k: int) -> list[int]:
+    """Return the rule as numbers; a single gate is the score itself."""
+    return [top_k, int(rule.scores == "sigmoid"), int(rule.normalized and top_k > 1)]
+
+
+def _sizes(x_ND: Tensor, router_MED: Tensor, rule: list[int]) -> tuple[int, ...]:
+    M, E, D = router_MED.shape
+    return M, len(x_ND) // M, D, E, *rule
