@@ -158,8 +158,9 @@ def losses(models: Sequence[Decoder], tokens_MBS: Tensor) -> tuple[Tensor, Tenso
 
 def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """Return the cross entropy `N` of logits `N x V` against targets `N`, in float32, at most 88 nats."""
-    way = fused_cross_entropy if fused_cross_entropy.is_served(logits_NV) else layers
-    return way.cross_entropy(logits_NV, targets_N)
+    if fused_cross_entropy.is_served(logits_NV):
+        return fused_cross_entropy.cross_entropy(logits_NV, targets_N)
+    return layers.cross_entropy(logits_NV, targets_N)
 
 
 def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabulary: int) -> bool:
