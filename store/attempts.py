@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from store import trials
+from store import retractions, trials
 from store.clock import moment_of, now
 from store.errors import NotInStore, RunInTraining, TrialStateError
 from store.plain import named, not_negative, one_of
@@ -158,6 +158,7 @@ def _finish(session: Session, trial_id: int, result: Result) -> None:
     new = record(session, row.run_id, part=row.part, result=result)
     state = "completed" if new else "duplicate"
     _close(session, trial_id, state=state, error=None, spent_flops=result.spent_flops, elapsed_s=result.elapsed_s)
+    retractions.follow(session, trial_id)
 
 
 def _place(session: Session, trial_id: int, node: str | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, select, update
+from sqlalchemy import ColumnElement, String, and_, case, cast, select, update
 from sqlalchemy.orm import Session
 
 from store.clock import now
@@ -14,13 +14,15 @@ from store.schema import OutdatedRow, RetractionRow, RunRow, TrialRow
 from store.searches import reopen, require, touch
 
 RETRACTABLE = ("completed", "failed", "diverged")
+EXPERTS = "experts"  # of a run's content: by domain the runs that its training starts from, where it starts from any
 
 
 def add(session: Session, trial_id: int, *, reason: str) -> list[int]:
     """Take a finished trial back, and return the ids of all trials that fall with it.
 
-    What a run measured is wrong for every trial that rests on it, in every search; a failure is the trial's own. Trials
-    that still wait for the run, or train it, are given a new run of the same content.
+    What a run measured is wrong for every trial that rests on it, or on a run that started from it, in every search; a
+    failure is the trial's own. Trials that still wait for such a run, or train it, are given a new one of the same
+    content; where that starts from what was taken back, they fall as they end (`follow`).
     """
     row = session.execute(select(TrialRow.state, TrialRow.number, TrialRow.run_id).where(TrialRow.id == trial_id))
     found = row.one_or_none()
@@ -32,7 +34,8 @@ def add(session: Session, trial_id: int, *, reason: str) -> list[int]:
         )
     if session.get(RetractionRow, trial_id) is not None:
         raise TrialStateError(f"trial {found.number} is retracted already; there is nothing more to do")
-    rests = TrialRow.run_id == found.run_id if found.state == "completed" else TrialRow.id == trial_id
+    runs = [found.run_id, *_started_from(session, found.run_id)] if found.state == "completed" else []
+    rests = TrialRow.run_id.in_(runs) if runs else TrialRow.id == trial_id
     falls = (rests, TrialRow.state == found.state, ~is_retracted())
     ids = list(session.scalars(select(TrialRow.id).where(*falls)))
     moment = now()
@@ -41,9 +44,20 @@ def add(session: Session, trial_id: int, *, reason: str) -> list[int]:
     session.flush()
     for search_id in _mark(session, ids):
         reopen(session, search_id)
-    if found.state == "completed":
-        _move_open(session, found.run_id)
+    for run_id in runs:
+        _move_open(session, run_id)
     return ids
+
+
+def follow(session: Session, trial_id: int) -> None:
+    """Take back a trial that has ended where its training started from a run that was taken back meanwhile."""
+    content = session.scalars(select(RunRow.content).join(TrialRow).where(TrialRow.id == trial_id)).one()
+    if not (began := _experts(content)):
+        return
+    theirs = select(TrialRow.number).join(RunRow).where(RunRow.run_hash.in_(began), is_retracted())
+    number = session.scalar(theirs.limit(1))
+    if number is not None:
+        add(session, trial_id, reason=f"it started from the data expert of trial {number}, which was taken back")
 
 
 def read(session: Session, search_id: int) -> list[Retraction]:
@@ -105,6 +119,18 @@ def _new_run(session: Session, name: str, content: Mapping[str, Any]) -> int:
     session.add(row)
     session.flush()
     return row.id
+
+
+def _started_from(session: Session, run_id: int) -> list[int]:
+    """Return the ids of the runs whose trainings started from that one."""
+    run_hash = session.scalars(select(RunRow.run_hash).where(RunRow.id == run_id)).one()
+    named_there = select(RunRow.id, RunRow.content).where(cast(RunRow.content, String).contains(run_hash))
+    return [row.id for row in session.execute(named_there) if run_hash in _experts(row.content)]
+
+
+def _experts(content: Mapping[str, Any]) -> list[str]:
+    """Return the runs that a training of that content starts from."""
+    return [each for each in (content.get(EXPERTS) or {}).values() if each is not None]
 
 
 def _move_open(session: Session, run_id: int) -> None:

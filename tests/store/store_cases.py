@@ -36,6 +36,11 @@ def new_search(store: Store, name: str = "s") -> Search:
 def completed(store: Store, trial: Trial, *, loss: float = 1.25) -> Trial:
     """`trial` started and completed."""
     store.start(trial.id, worker="w0")
+    return finish(store, trial, loss=loss)
+
+
+def finish(store: Store, trial: Trial, *, loss: float = 1.25) -> Trial:
+    """A running trial completed."""
     return store.complete(
         trial.id,
         losses={"prose": loss, "python": loss / 2},

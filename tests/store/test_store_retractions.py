@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from store import InvalidRecord, Search, Store, TrialStateError
-from tests.store.store_cases import completed, new_search, new_trial
+from tests.store.store_cases import completed, finish, new_search, new_trial
 
 
 def test_a_retracted_trial_measures_nothing_and_stays_charged(store: Store, search: Search) -> None:
@@ -43,6 +45,30 @@ def test_who_waits_for_a_retracted_run_gets_a_new_one(store: Store, search: Sear
     store.retract(first.id, reason="wrong")
     assert store.settle(search.id) == []
     assert completed(store, second, loss=2.0).losses["prose"] == 2.0
+
+
+def test_what_started_from_a_retracted_expert_falls_with_it_once_it_has_ended(store: Store, search: Search) -> None:
+    expert, other, plain = store.add_trials(search.id, [new_trial(), new_trial("r1"), new_trial("r2")])
+    for each in (expert, other, plain):
+        completed(store, each)
+    starts = [
+        replace(new_trial(name), content={"experts": {"prose": "r0", "code": second}})
+        for name, second in [("s0", "r1"), ("s1", None), ("s2", "r2")]
+    ]
+    done, running, queued = store.add_trials(search.id, starts)
+    unhurt = replace(new_trial("s3"), content={"experts": {"prose": "r0.1", "code": None}})
+    completed(store, store.add_trials(search.id, [unhurt])[0])
+    completed(store, done)
+    store.start(running.id, worker="w0")
+    assert [t.number for t in store.retract(expert.id, reason="wrong")] == [expert.number, done.number]
+    finish(store, running)
+    completed(store, queued)
+    states = {t.number: (t.state, t.error) for t in store.trials(search.id)}
+    assert [states[each.number][0] for each in (other, plain)] == ["completed"] * 2
+    assert states[6][0] == "completed"
+    for each in (running, queued):
+        assert states[each.number][0] == "retracted"
+        assert "started from the data expert of trial 0" in str(states[each.number][1])
 
 
 def test_a_failure_may_be_retracted_and_falls_alone(store: Store, search: Search) -> None:
