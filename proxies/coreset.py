@@ -62,20 +62,7 @@ class Coreset:
 
 def coreset(ensemble: Ensemble, *, tokens: int, seed: int) -> Coreset:
     """Return a coreset of at most `tokens` in all, shared among the sets by their numbers of tokens."""
-    total = ensemble.tokens
-    if tokens < len(ensemble.gold):
-        raise ProxyError(f"a coreset of {tokens} tokens for {len(ensemble.gold)} sets; take at least one a set")
-    rng = np.random.default_rng(seed)
-    gold = {name: _sampled(each, max(1, len(each.nats) * tokens // total), rng) for name, each in ensemble.gold.items()}
-    sample = Ensemble(domains=ensemble.domains, gold=gold, power=ensemble.power)
-    d = len(ensemble.domains)
-    fitted = np.vstack([np.eye(d), _draws(d, FIT_DRAWS * d, rng)])
-    correction: Float64Array = np.linalg.lstsq(fitted, ensemble.losses(fitted) - sample.losses(fitted), rcond=None)[
-        0
-    ].astype(np.float64)
-    fresh = _draws(d, ERROR_DRAWS, rng)
-    left = ensemble.losses(fresh) - sample.losses(fresh) - fresh @ correction
-    return Coreset(sample=sample, correction=correction, error=float(np.abs(left).max()))
+    return _Sampling(ensemble, seed).coreset(tokens)
 
 
 def coreset_within(ensemble: Ensemble, *, error: float, seed: int) -> Coreset | None:
@@ -84,37 +71,77 @@ def coreset_within(ensemble: Ensemble, *, error: float, seed: int) -> Coreset | 
     None where that needs a quarter of all tokens: it gains little.
     """
     tokens = max(FEWEST, len(ensemble.gold))
+    if tokens > ensemble.tokens / 4:
+        return None
+    sampling = _Sampling(ensemble, seed)
     while tokens <= ensemble.tokens / 4:
-        found = coreset(ensemble, tokens=tokens, seed=seed)
+        found = sampling.coreset(tokens)
         if found.error <= error:
             return found
         tokens *= 2 ** max(1, math.floor(math.log2(found.error / error)))  # the error falls no faster than this
     return None
 
 
+class _Sampling:
+    """What coresets of all sizes share: the mixtures that they are judged by, and the orders of tokens."""
+
+    def __init__(self, ensemble: Ensemble, seed: int) -> None:
+        rng, d = np.random.default_rng(seed), len(ensemble.domains)
+        self._ensemble, self._seed = ensemble, seed
+        self._fitted, self._fresh = np.vstack([np.eye(d), _draws(d, FIT_DRAWS * d, rng)]), _draws(d, ERROR_DRAWS, rng)
+        self._exact_fitted, self._exact_fresh = ensemble.losses(self._fitted), ensemble.losses(self._fresh)
+        self._orders = {name: _Order(gold) for name, gold in ensemble.gold.items()}
+
+    def coreset(self, tokens: int) -> Coreset:
+        """Return the coreset of at most `tokens`."""
+        whole = self._ensemble
+        if tokens < len(whole.gold):
+            raise ProxyError(f"a coreset of {tokens} tokens for {len(whole.gold)} sets; take at least one a set")
+        rng = np.random.default_rng((self._seed, tokens))
+        gold = {
+            name: order.sampled(max(1, len(order.gold.nats) * tokens // whole.tokens), rng)
+            for name, order in self._orders.items()
+        }
+        sample = Ensemble(domains=whole.domains, gold=gold, power=whole.power)
+        off = self._exact_fitted - sample.losses(self._fitted)
+        correction = np.linalg.lstsq(self._fitted, off, rcond=None)[0].astype(np.float64)
+        left = self._exact_fresh - sample.losses(self._fresh) - self._fresh @ correction
+        return Coreset(sample=sample, correction=correction, error=float(np.abs(left).max()))
+
+
 def _draws(d: int, count: int, rng: np.random.Generator) -> Float64Array:
     return np.vstack([rng.dirichlet(np.ones(d), count - count // 2), rng.dirichlet(np.full(d, 0.2), count // 2)])
 
 
-def _sampled(gold: GoldTokens, count: int, rng: np.random.Generator) -> GoldTokens:
-    """Return `count` tokens at even steps of nats along the order, all with the same nats; all tokens if so few."""
-    if count >= len(gold.nats):
-        return gold
-    order = _order(gold, slabs=max(1, round(count**0.5)))
-    passed = np.cumsum(gold.nats[order])
-    places = (np.arange(count) + rng.random(count)) * (passed[-1] / count)
-    chosen = order[np.minimum(np.searchsorted(passed, places), len(order) - 1)]
-    return GoldTokens(
-        probabilities=np.ascontiguousarray(gold.probabilities[:, chosen]), nats=np.full(count, passed[-1] / count)
-    )
+class _Order:
+    """Orders of a set's tokens in which neighbours are alike to the experts.
 
+    along: tokens by the direction in which experts differ most. across: where each token is along the second.
+    """
 
-def _order(gold: GoldTokens, *, slabs: int) -> np.typing.NDArray[np.intp]:
-    """Return tokens in `slabs` of the direction in which experts differ most, each along the second, up and down."""
-    ratios_dT = np.log(np.maximum(gold.probabilities / gold.probabilities.mean(0), LEAST_RATIO))
-    ratios_dT -= ratios_dT.mean(1, keepdims=True)
-    directions = np.linalg.eigh(np.cov(ratios_dT))[1].astype(ratios_dT.dtype)
-    first, second = directions[:, -1] @ ratios_dT, directions[:, -2 % len(directions)] @ ratios_dT
-    slab = np.empty(len(first), dtype=np.int64)
-    slab[np.argsort(first, kind="stable")] = np.arange(len(first)) * slabs // len(first)
-    return np.lexsort((np.where(slab % 2, -second, second), slab))
+    def __init__(self, gold: GoldTokens) -> None:
+        self.gold = gold
+        ratios_dT = np.log(np.maximum(gold.probabilities / gold.probabilities.mean(0), LEAST_RATIO))
+        ratios_dT -= ratios_dT.mean(1, keepdims=True)
+        directions = np.linalg.eigh(np.cov(ratios_dT))[1].astype(ratios_dT.dtype)
+        self._along = np.argsort(directions[:, -1] @ ratios_dT, kind="stable")
+        self._across = directions[:, -2 % len(directions)] @ ratios_dT
+
+    def sampled(self, count: int, rng: np.random.Generator) -> GoldTokens:
+        """Return `count` tokens at even steps of nats along an order, all with the same nats; all tokens if so few."""
+        if count >= len(self.gold.nats):
+            return self.gold
+        order = self._up_and_down(slabs=max(1, round(count**0.5)))
+        passed = np.cumsum(self.gold.nats[order])
+        places = (np.arange(count) + rng.random(count)) * (passed[-1] / count)
+        chosen = order[np.minimum(np.searchsorted(passed, places), len(order) - 1)]
+        return GoldTokens(
+            probabilities=np.ascontiguousarray(self.gold.probabilities[:, chosen]),
+            nats=np.full(count, passed[-1] / count),
+        )
+
+    def _up_and_down(self, *, slabs: int) -> np.typing.NDArray[np.intp]:
+        """Return tokens in `slabs` along the first direction, each in order of the second, up and down in turns."""
+        pieces = np.array_split(self._along, slabs)
+        ways = [piece[np.argsort(self._across[piece], kind="stable")] for piece in pieces]
+        return np.concatenate([way[::-1] if at % 2 else way for at, way in enumerate(ways)])

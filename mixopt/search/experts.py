@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixopt.evidence import Experts
 from mixopt.search.ledger import expert_of, gold_folders
@@ -55,8 +57,35 @@ def commands_ensemble(folders: Mapping[str, Path], trials: Sequence[Trial], sets
     return Ensemble(domains=tuple(folders), gold=gold)
 
 
-def sample_of(ensemble: Ensemble) -> Coreset | None:
-    """Return a sample that stands for the ensemble where mixtures are only weighed; None where it would gain little."""
-    if ensemble.tokens < SAMPLED_FROM:
-        return None
-    return coreset_within(ensemble, error=SAMPLE_ERROR, seed=0)
+class Sampled:
+    """The losses of an ensemble by a sample of its tokens, or by all where that would gain little.
+
+    It takes seconds to draw from millions of tokens, which a search that weighs no mixture any more is spared.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._ensemble = ensemble
+
+    @cached_property
+    def way(self) -> Coreset | Ensemble:
+        """The sample, or the ensemble itself; drawn when first asked for."""
+        return coreset_within(self._ensemble, error=SAMPLE_ERROR, seed=0) or self._ensemble
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The order of weights."""
+        return self._ensemble.domains
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The order of losses."""
+        return self._ensemble.sets
+
+    def losses(self, weights_Bd: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the losses of every mixture on every set, `B x m`, bits per byte."""
+        return self.way.losses(weights_Bd)
+
+
+def sample_of(ensemble: Ensemble) -> Sampled | None:
+    """Return a sample that stands for the ensemble where mixtures are only weighed; None where that is quick itself."""
+    return Sampled(ensemble) if ensemble.tokens >= SAMPLED_FROM else None
