@@ -35,6 +35,7 @@ AT_LEAST: Mapping[str, int] = {
 SHARES = ("weight_decay", "balance_coefficient", "z_coefficient", "bias_rate", "warmup_fraction", "decay_fraction")
 SWIGLU_MULTIPLE = 64  # widths of 8/3 x width are rounded up to this, so that matrix products stay aligned
 EXPERT_MULTIPLE = 8
+LOOP_MULTIPLE = 32  # widths of experts that the loop in C++ serves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,8 @@ class ProxyConfig:
     longer one begins as a shorter one does, until that one's rate falls.
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     `compiled`: passes over memory are fused by torch.compile: up to two fifths faster, equal up to rounding. The first
-    training of a shape on a machine waits for the compiler, half a minute or so; dense proxies alone.
+    training of a shape on a machine waits for the compiler, half a minute or so. Routed experts need the loop in C++:
+    squared ReLU in bfloat16 on a processor, any router but "relu", and widths that are multiples of 32.
     """
 
     layers: int
@@ -100,6 +102,7 @@ class ProxyConfig:
             if getattr(self, name) not in choices:
                 raise ProxyError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
         _check_shape(self)
+        _check_compiled(self)
         _check_training(self)
         if self.init is not None:
             _check_init(self, self.init)
@@ -221,10 +224,6 @@ def _check_shape(config: ProxyConfig) -> None:
     for name in ("tied", "compiled"):
         if not isinstance(getattr(config, name), bool):
             raise ProxyError(f"{name} must be true or false, got {getattr(config, name)!r}")
-    if config.compiled and config.experts:
-        raise ProxyError(
-            "compiled needs a dense proxy: the rows of routed experts differ from step to step; set compiled: false"
-        )
     if config.lags >= config.sequence_tokens:
         raise ProxyError(f"lags {config.lags} must be fewer than sequence_tokens {config.sequence_tokens}")
     if config.experts and config.top_k > config.experts:
@@ -235,6 +234,23 @@ def _check_shape(config: ProxyConfig) -> None:
         raise ProxyError(f"tied_layers {config.tied_layers} needs routed experts; set experts, or drop it")
     if config.layers % config.tied_layers:
         raise ProxyError(f"tied_layers {config.tied_layers} must divide layers {config.layers}")
+
+
+def _check_compiled(config: ProxyConfig) -> None:
+    """Refuse to compile experts whose products are of other sizes every step: those that no loop in C++ takes."""
+    needed = {
+        "router": (config.router, config.router != "relu"),
+        "activation": (config.activation, config.activation == "relu2"),
+        "precision": (config.precision, config.precision != "float32"),
+        "width": (config.width, config.width % LOOP_MULTIPLE == 0),
+        "ffn_width": (config.hidden_width, config.hidden_width % LOOP_MULTIPLE == 0),
+    }
+    for name, (value, fits) in needed.items():
+        if config.compiled and config.experts and not fits:
+            raise ProxyError(
+                "compiled routed experts need a router other than relu, activation relu2, a precision other than "
+                f"float32, and widths that are multiples of {LOOP_MULTIPLE}; got {name} {value}; set compiled: false"
+            )
 
 
 def _check_training(config: ProxyConfig) -> None:

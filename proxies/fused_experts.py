@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxies.config import LOOP_MULTIPLE
 from proxies.feedforward import Activation, squared_relu
 from proxies.layers import apply
 from proxies.native import call, has_unit, is_here
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-WIDTHS = 32  # it serves multiples of it
 
 
 def serves(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
     """Say whether such tokens go through such experts by it; it knows squared ReLU and one thread."""
     fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and activation is squared_relu
-    return fits and all(width % WIDTHS == 0 for width in up_EFD.shape[1:]) and _is_fast()
+    return fits and all(width % LOOP_MULTIPLE == 0 for width in up_EFD.shape[1:]) and _is_fast()
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from proxies.config import LOOP_MULTIPLE
 from proxies.native import call, is_here
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-WIDTHS = 32  # it serves multiples of it, as the loop of the experts does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Rule:
 
 def serves(x_ND: Tensor) -> bool:
     """Say whether such tokens are routed by it."""
-    fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and x_ND.shape[1] % WIDTHS == 0
+    fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and x_ND.shape[1] % LOOP_MULTIPLE == 0
     return fits and _is_here()
 
 

@@ -39,7 +39,8 @@ class TopK:
 
     def counts(self, experts: int) -> Tensor:
         """Return how many tokens go to each expert, `E`."""
-        return torch.bincount(self.experts.flatten(), minlength=experts)
+        chosen_P = self.experts.flatten()
+        return chosen_P.new_zeros(experts).scatter_add(0, chosen_P, torch.ones_like(chosen_P))
 
     def of_models(self, models: int, experts: int) -> "TopK":
         """Return the choice among the experts of all `models`: those of the i-th have numbers from i x `experts`."""

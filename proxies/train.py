@@ -11,6 +11,7 @@ import torch
 from proxies import machine
 from proxies.attention import fused_gain, is_fused
 from proxies.checkpoint import Checkpoint, keep_weights, with_kept_weights
+from proxies.compiling import check_compiled
 from proxies.config import ProxyConfig, Start
 from proxies.corpus import Corpus, DomainTokens, Part
 from proxies.errors import ProxyError
@@ -275,4 +276,6 @@ def build(config: ProxyConfig, *, vocabulary: int, end_of_document: int, seed: i
     dtype = machine.product_dtype(config.precision, place)
     model = Decoder(config, vocabulary=vocabulary, end_of_document=end_of_document, dtype=dtype)
     model.initialize(seed)
-    return model.to(place)
+    model = model.to(place)
+    check_compiled(model)
+    return model

@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from proxies import fused_experts
 from proxies.config import ProxyConfig
 from proxies.errors import ProxyError
 from proxies.fitting import step
+from proxies.native import is_here
 from proxies.optimizers import OPTIMIZERS, set_rate
 from proxies.train import build
 
+here = pytest.mark.skipif(not is_here(fused_experts.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
 PLAIN = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 16, "batch_sequences": 2, "learning_rate": 0.003}
 
 
@@ -40,6 +43,34 @@ def test_compiled_steps_in_bfloat16_hold_attention_over_several_blocks() -> None
     assert not counters["graph_break"]
 
 
-def test_routed_proxies_are_not_compiled() -> None:
-    with pytest.raises(ProxyError, match="compiled needs a dense proxy"):
-        ProxyConfig.from_plain({**PLAIN, "compiled": True, "experts": 4})
+ROUTED = {"experts": 4, "ffn_width": 32, "width": 32, "precision": "bfloat16"}
+
+
+@here
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
+def test_compiled_steps_of_routed_proxies_are_those_of_eager_ones() -> None:
+    changes = ROUTED | {"balance_coefficient": 1.0, "z_coefficient": 0.1}
+    compiled, eager = (curve(compiled=each, seeds=range(1), **changes) for each in (True, False))
+    np.testing.assert_allclose(compiled, eager, rtol=2e-3)
+    assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"router": "relu"}, {"activation": "swiglu"}, {"precision": "float32"}, {"width": 16}, {"ffn_width": 24}],
+)
+def test_experts_that_no_loop_takes_are_not_compiled(change: dict[str, object]) -> None:
+    (name,) = change
+    with pytest.raises(ProxyError, match=f"compiled routed experts need .* got {name} {change[name]}"):
+        ProxyConfig.from_plain({**PLAIN, **ROUTED, "compiled": True, **change})
+
+
+def test_nor_are_any_where_the_loop_cannot_run() -> None:
+    config = ProxyConfig.from_plain({**PLAIN, **ROUTED, "compiled": True})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ProxyError, match="2 threads; set it to false"):
+            build(config, vocabulary=11, end_of_document=0, seed=0)
+    finally:
+        torch.set_num_threads(threads)
