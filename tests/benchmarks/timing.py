@@ -22,11 +22,11 @@ class Row:
 
 
 def at_least(name: str, value: float, target: float, unit: str) -> Row:
-    return Row(name=name, value=value, target=target, met=value >= target, unit=unit)
+    return Row(name=name, value=float(value), target=target, met=bool(value >= target), unit=unit)
 
 
 def at_most(name: str, value: float, target: float, unit: str) -> Row:
-    return Row(name=name, value=value, target=target, met=value <= target, unit=unit)
+    return Row(name=name, value=float(value), target=target, met=bool(value <= target), unit=unit)
 
 
 def not_run(name: str, target: float, unit: str) -> Row:
