@@ -20,14 +20,12 @@ from mixopt.objective import ERROR, Objective
 from store import (
     Attempt,
     DriverSession,
-    MeasuredColumns,
     NotInStore,
     Recommendation,
     Revision,
     Search,
     Store,
     Table,
-    WeightRows,
     without_password,
 )
 from store import StoreError as StoreError
@@ -340,8 +338,8 @@ def search_frames(search: Search, read: Table, payload: Mapping[str, Any] | None
     config = search.config
     objective = Objective.from_plain(config["objective"])
     ladder = tuple(str(rung["name"]) for rung in config["ladder"])
-    numbers = pd.Index([line.number for line in read.outlines], dtype="int64", name="number")
-    losses = _losses(read.measured, numbers)
+    numbers = pd.Index(list(read.numbers), dtype="int64", name="number")
+    losses = _losses(read, numbers)
     return SearchFrames(
         name=search.name,
         state=search.state,
@@ -352,12 +350,12 @@ def search_frames(search: Search, read: Table, payload: Mapping[str, Any] | None
         budget_flops=_number(config.get("budget_flops")),
         time_limit_s=_number(config.get("time_limit_s")),
         target_tokens=_number((config.get("target") or {}).get("tokens")),
-        rungs=tuple(dict.fromkeys([*ladder, *(line.fidelity for line in read.outlines)])),
+        rungs=tuple(dict.fromkeys([*ladder, *read.fidelities])),
         top=ladder[-1],
         domains=tuple(search.domains),
         available_tokens=dict(search.domains),
         trials=_trials(read, objective, losses),
-        weights=_weights(read.weights, numbers),
+        weights=_weights(read, numbers),
         losses=losses,
         recommended=None if payload is None else recommended(payload),
     )
@@ -421,45 +419,41 @@ def _at_target(plain: Mapping[str, Any]) -> AtTarget:
 
 
 def _trials(read: Table, objective: Objective, losses: pd.DataFrame) -> pd.DataFrame:
-    lines = read.outlines
-    predicted = [read.predicted.get(line.number, (math.nan, math.nan)) for line in lines]
-    columns = {
-        "purpose": [line.purpose for line in lines],
-        "rung": [line.fidelity for line in lines],
-        "part": [line.part for line in lines],
-        "seed": [line.seed for line in lines],
-        "state": [line.state for line in lines],
+    columns: Mapping[str, Any] = {
+        "purpose": read.purposes,
+        "rung": read.fidelities,
+        "part": read.parts,
+        "seed": read.seeds,
+        "state": read.states,
         "objective": _objectives(objective, losses),
-        "predicted_mean": [mean for mean, _ in predicted],
-        "predicted_sd": [sd for _, sd in predicted],
-        "charged_flops": [line.charged_flops for line in lines],
-        "elapsed_s": [_number(line.elapsed_s) for line in lines],
-        "stale": [read.weights.stale.get(line.number, 0.0) for line in lines],
-        "finished_at": [line.finished_at for line in lines],
-        "started_at": [line.started_at for line in lines],
-        "reason": [line.reason for line in lines],
-        "error": [line.error or "" for line in lines],
+        "predicted_mean": _floats(read.predicted_means),
+        "predicted_sd": _floats(read.predicted_sds),
+        "charged_flops": _floats(read.charged_flops),
+        "elapsed_s": _floats(read.elapsed_s),
+        "stale": _floats(read.stale),
+        "finished_at": read.finished_at,
+        "started_at": read.started_at,
+        "reason": read.reasons,
+        "error": [error or "" for error in read.errors],
     }
     # Where nobody says of what kind a column is, pandas looks every entry through to guess it.
     kinds = TRIAL_COLUMNS.items()
     return pd.DataFrame({name: pd.Series(columns[name], index=losses.index, dtype=kind) for name, kind in kinds})
 
 
-def _weights(read: WeightRows, numbers: pd.Index[int]) -> pd.DataFrame:
-    nothing = tuple(None for _ in read.domains)
-    rows = [read.by_trial.get(number, nothing) for number in numbers.tolist()]
-    return pd.DataFrame(rows, index=numbers, columns=list(read.domains), dtype="float64").fillna(0.0)
+def _weights(read: Table, numbers: pd.Index[int]) -> pd.DataFrame:
+    return pd.DataFrame({name: _floats(column) for name, column in read.weights.items()}, index=numbers).fillna(0.0)
 
 
-def _losses(read: MeasuredColumns, numbers: pd.Index[int]) -> pd.DataFrame:
-    listed = numbers.tolist()
-    columns = {name: _column(read.losses[name], listed) for name in sorted(read.losses)}
-    errors = {ERROR + name: 1.0 - _column(read.accuracies[name], listed) for name in sorted(read.accuracies)}
-    return pd.DataFrame(columns | errors, index=numbers)
+def _losses(read: Table, numbers: pd.Index[int]) -> pd.DataFrame:
+    columns = {name: _floats(column) for name, column in read.losses.items()}
+    errors = {ERROR + name: 1.0 - _floats(column) for name, column in read.accuracies.items()}
+    measured = {name: column for name, column in (columns | errors).items() if not np.isnan(column).all()}
+    return pd.DataFrame(measured, index=numbers)
 
 
-def _column(values: Mapping[int, float], numbers: Sequence[int]) -> NDArray[np.float64]:
-    return np.array([values.get(number, math.nan) for number in numbers], dtype=np.float64)
+def _floats(column: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(column, dtype=np.float64)
 
 
 def _objectives(objective: Objective, losses: pd.DataFrame) -> NDArray[np.float64]:

@@ -22,10 +22,8 @@ from store.records import DomainChange as DomainChange
 from store.records import DriverSession as DriverSession
 from store.records import Fit as Fit
 from store.records import Lease as Lease
-from store.records import MeasuredColumns as MeasuredColumns
 from store.records import Message as Message
 from store.records import NewTrial as NewTrial
-from store.records import Outline as Outline
 from store.records import Recommendation as Recommendation
 from store.records import Result as Result
 from store.records import Retraction as Retraction
@@ -37,7 +35,6 @@ from store.records import Tally as Tally
 from store.records import Totals as Totals
 from store.records import Trial as Trial
 from store.records import TrialDetail as TrialDetail
-from store.records import WeightRows as WeightRows
 from store.store import Store as Store
 from store.upkeep import Vacuumed as Vacuumed
 from store.upkeep import check as check

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from store import retractions, trials
+from store import pages, retractions, trials
 from store.clock import moment_of, now
 from store.errors import NotInStore, RunInTraining, TrialStateError
 from store.plain import named, not_negative, one_of
@@ -51,6 +51,7 @@ def add_finished(session: Session, search_id: int, finished: Sequence[tuple[NewT
         if trial.state == "queued":
             start(session, trial.id, worker=ELSEWHERE)
             _finish(session, trial.id, result)
+    pages.close(session, search_id, [trial.number for trial in added])
     first = min((trial.number for trial in added), default=0)
     return trials.read(session, and_(TrialRow.search_id == search_id, TrialRow.number >= first)) if added else []
 
@@ -69,7 +70,7 @@ def complete(session: Session, trial_id: int, result: Result, *, node: str | Non
     """Move a running trial to completed and record what its run measured, unless another trial was quicker."""
     _place(session, trial_id, node)
     _finish(session, trial_id, result)
-    return trials.read(session, TrialRow.id == trial_id)[0]
+    return _ended(session, [trial_id])[0]
 
 
 def fail(
@@ -93,7 +94,7 @@ def fail(
         _move(session, trial_id, old=("running",), new=state, finished_at=end, error=error)
     _place(session, trial_id, node)
     _close(session, trial_id, state=state, error=error, spent_flops=spent_flops, elapsed_s=elapsed_s)
-    return trials.read(session, TrialRow.id == trial_id)[0]
+    return _ended(session, [trial_id])[0]
 
 
 def requeue(session: Session, search_id: int) -> list[Trial]:
@@ -128,7 +129,7 @@ def settle(session: Session, search_id: int) -> list[Trial]:
     ids = list(session.scalars(select(TrialRow.id).where(ready)))
     for trial_id in ids:
         _move(session, trial_id, old=("queued",), new="completed", finished_at=now())
-    return trials.read(session, TrialRow.id.in_(ids))
+    return _ended(session, ids)
 
 
 def read(session: Session, trial_id: int) -> list[Attempt]:
@@ -159,6 +160,14 @@ def _finish(session: Session, trial_id: int, result: Result) -> None:
     state = "completed" if new else "duplicate"
     _close(session, trial_id, state=state, error=None, spent_flops=result.spent_flops, elapsed_s=result.elapsed_s)
     retractions.follow(session, trial_id)
+
+
+def _ended(session: Session, ids: Sequence[int]) -> list[Trial]:
+    """Return trials that have just ended, after all that was to be recorded of them."""
+    found = trials.read(session, TrialRow.id.in_(ids))
+    for search_id in {trial.search_id for trial in found}:
+        pages.close(session, search_id, [trial.number for trial in found if trial.search_id == search_id])
+    return found
 
 
 def _place(session: Session, trial_id: int, node: str | None) -> None:

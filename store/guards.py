@@ -13,6 +13,7 @@ FINISHED = "OLD.state NOT IN ({})".format(", ".join(f"'{state}'" for state in OP
 FUNCTION = "mixopt_refuse"
 APPEND_ONLY = (
     "revisions",
+    "trial_pages",
     "trial_weights",
     "predictions",
     "measurements",

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.orm import Session
 
-from store import guards
+from store import guards, pages
 from store.engine import Connections
 from store.errors import SchemaMismatch, StoreUnavailable
 
@@ -32,6 +32,7 @@ def upgrade(location: str | Path) -> tuple[str | None, str]:
             _refuse_newer(before, shown=connections.shown)
             with connections.write() as session:
                 _migrate(session.connection())
+                pages.fill(session)
         with connections.read() as session:
             after = _revision(session)
     finally:

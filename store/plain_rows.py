@@ -32,6 +32,17 @@ def raw_rows(session: Session, query: Select[*tuple[Any, ...]]) -> Iterator[tupl
     return chain.from_iterable(iter(partial(cursor.fetchmany, AT_ONCE), []))
 
 
+def raw_columns(session: Session, query: Select[*tuple[Any, ...]]) -> list[list[Any]]:
+    """Return what `raw_rows` finds by columns."""
+    cursor = session.connection().execute(query).cursor
+    assert cursor is not None
+    found: list[list[Any]] = [[] for _ in cursor.description]
+    for some in iter(partial(cursor.fetchmany, AT_ONCE), []):
+        for column, values in zip(found, zip(*some, strict=True), strict=True):
+            column.extend(values)
+    return found
+
+
 @contextmanager
 def without_sweeps() -> Iterator[None]:
     """Do not look for garbage meanwhile: what is built of very many rows is none, and to look it through takes longer.

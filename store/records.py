@@ -326,54 +326,34 @@ class Tally(NamedTuple):
     elapsed_s: float
 
 
-class Outline(NamedTuple):
-    """A trial in one line; see `Trial` for the words."""
-
-    number: int
-    purpose: str
-    fidelity: str
-    part: str
-    seed: int
-    state: str
-    charged_flops: float
-    elapsed_s: float | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    reason: str
-    error: str | None
-
-
-class WeightRows(NamedTuple):
-    """The weights of trials by number, in the order of `domains`; None where a trial says nothing of a domain.
-
-    stale: for trials with tokens from text that is another by now, the fraction of these.
-    """
-
-    domains: tuple[str, ...]
-    by_trial: Mapping[int, tuple[float | None, ...]]
-    stale: Mapping[int, float]
-
-
-class MeasuredColumns(NamedTuple):
-    """Losses (bits per byte) and accuracies of the completed trials: by evaluation set, then by trial number."""
-
-    losses: Mapping[str, Mapping[int, float]]
-    accuracies: Mapping[str, Mapping[int, float]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The trials of a search by columns, as they were at `mark`: a line each, weights, what was measured and predicted.
+    """The trials of a search by columns, as they were at `mark`, an entry each, by number; see `Trial` for the words.
 
-    of: the search, its configuration, and whose prediction it holds. predicted: mean and sd by trial number.
+    of: the search, its configuration, and whose prediction it holds. weights: by domain; losses (bits per byte) and
+    accuracies: by evaluation set. What a trial does not say is nan, and of text and moments None.
     """
 
     of: tuple[int, str, str]
     mark: int
-    outlines: Sequence[Outline]
-    weights: WeightRows
-    measured: MeasuredColumns
-    predicted: Mapping[int, tuple[float, float]]
+    numbers: Sequence[int]
+    purposes: Sequence[str]
+    fidelities: Sequence[str]
+    parts: Sequence[str]
+    seeds: Sequence[int]
+    states: Sequence[str]
+    reasons: Sequence[str]
+    errors: Sequence[str | None]
+    started_at: Sequence[datetime | None]
+    finished_at: Sequence[datetime | None]
+    charged_flops: Sequence[float]
+    elapsed_s: Sequence[float]
+    weights: Mapping[str, Sequence[float]]
+    stale: Sequence[float]
+    losses: Mapping[str, Sequence[float]]
+    accuracies: Mapping[str, Sequence[float]]
+    predicted_means: Sequence[float]
+    predicted_sds: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,6 +182,19 @@ class TrialRow(Base):
     change: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
+class PageRow(Base):
+    """Trials of a search from number `first` to `last`, all ended, as `store.pages` packs what their rows say."""
+
+    __tablename__ = "trial_pages"
+    __table_args__ = (CheckConstraint("first <= last", name="in_order"),)
+
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), primary_key=True)
+    first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last: Mapped[int]
+    words: Mapped[str]
+    floats: Mapped[bytes]
+
+
 class WeightRow(Base):
     """The weight of a domain in a trial, averaged over its recipe."""
 

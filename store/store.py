@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from store import (
     attempts,
-    columns,
     details,
     domains,
     fits,
@@ -21,6 +20,7 @@ from store import (
     searches,
     sessions,
     table,
+    tallies,
     throughputs,
     trials,
     upkeep,
@@ -37,10 +37,8 @@ from store.records import (
     DriverSession,
     Fit,
     Lease,
-    MeasuredColumns,
     Message,
     NewTrial,
-    Outline,
     Recommendation,
     Result,
     Retraction,
@@ -52,7 +50,6 @@ from store.records import (
     Totals,
     Trial,
     TrialDetail,
-    WeightRows,
 )
 from store.schema import TrialRow
 
@@ -203,40 +200,10 @@ class Store:
     def tallies(self, search_id: int) -> list[Tally]:
         """Return the trials of a search counted by fidelity, purpose and state, in the order of their first ones."""
         with self._connections.read() as session:
-            return columns.tallies(session, search_id)
-
-    def outlines(self, search_id: int) -> list[Outline]:
-        """Return a line on every trial of a search, by number: quicker than `trials` where no more is needed."""
-        with self._connections.read() as session:
-            return columns.outlines(session, search_id)
-
-    def weights(self, search_id: int) -> WeightRows:
-        """Return the weights of the trials of a search by number, each in the order of the search's domains."""
-        with self._connections.read() as session:
-            return columns.weights(session, search_id)
-
-    def stale(self, search_id: int) -> Mapping[int, float]:
-        """Return for trials with tokens from text that is another by now the fraction of these, by number."""
-        with self._connections.read() as session:
-            return columns.stale(session, search_id)
-
-    def fidelities(self, search_id: int) -> dict[int, tuple[str, str]]:
-        """Return fidelity and purpose of the trials of a search by number."""
-        with self._connections.read() as session:
-            return columns.fidelities(session, search_id)
-
-    def measured(self, search_id: int) -> MeasuredColumns:
-        """Return what the completed trials of a search measured on their parts, by evaluation set and number."""
-        with self._connections.read() as session:
-            return columns.measured(session, search_id)
-
-    def predicted(self, search_id: int, name: str) -> dict[int, tuple[float, float]]:
-        """Return mean and standard deviation of what was predicted of `name` for trials of a search, by number."""
-        with self._connections.read() as session:
-            return columns.predicted(session, search_id, name)
+            return tallies.read(session, search_id)
 
     def table(self, search_id: int, *, predicted: str, before: Table | None = None) -> Table:
-        """Return the trials of a search by columns; of `before`, read earlier, only what has changed is read again."""
+        """Return the trials of a search by columns; `before`, read earlier, where nothing has changed since."""
         with self._connections.read() as session:
             return table.read(session, search_id, predicted=predicted, before=before)
 

@@ -1,80 +1,104 @@
-"""All trials of a search by columns, and such a table brought up to date by what changed since it was read."""
+"""All trials of a search by columns, as they read now."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from store import columns, details
-from store.records import MeasuredColumns, Outline, Table, Trial, TrialDetail, WeightRows
-from store.schema import SearchRow
+from store import pages
+from store.blocks import Block, Floats, as_it_reads, nothing, told
+from store.domains import Translation, translations
+from store.plain_rows import raw_rows, without_sweeps
+from store.records import Table
+from store.schema import PredictionRow, SearchRow, TrialRow
 from store.searches import get
-from store.trials import read_changes
-
-MOST = 1_000  # changed trials; where there are more, all are read again, which takes no longer
 
 
 def read(session: Session, search_id: int, *, predicted: str, before: Table | None) -> Table:
-    """Return the trials of a search, with what was predicted of the name `predicted`; `before`: the table of before.
+    """Return the trials of a search, with what was predicted of the name `predicted`; `before`, where it is that still.
 
-    Where the configuration has changed since, all is read again: trials may read by other domains now.
+    Where the configuration has changed since, it is not: trials may read by other domains now.
     """
     search = get(session, search_id)
     of = (search_id, search.config_hash, predicted)
     mark = session.scalars(select(SearchRow.change).where(SearchRow.id == search_id)).one()
-    fits = before is not None and before.of == of and before.mark <= mark
-    if before is None or not fits or columns.altered(session, search_id, since=before.mark) > MOST:
+    if before is not None and (before.of, before.mark) == (of, mark):
+        return before
+    with without_sweeps():
+        blocks = [as_it_reads(block) for block in pages.read(session, search_id)]
+        numbers = _joined(blocks, "numbers")
+        means, sds = _predicted(session, search_id, predicted, numbers)
+        weights, stale = _weights(blocks, tuple(search.domains), translations(session, [search_id])[search_id])
         return Table(
             of=of,
             mark=mark,
-            outlines=columns.outlines(session, search_id),
-            weights=columns.weights(session, search_id),
-            measured=columns.measured(session, search_id),
-            predicted=columns.predicted(session, search_id, predicted),
+            numbers=numbers,
+            purposes=_joined(blocks, "purposes"),
+            fidelities=_joined(blocks, "fidelities"),
+            parts=_joined(blocks, "parts"),
+            seeds=_joined(blocks, "seeds"),
+            states=_joined(blocks, "states"),
+            reasons=_joined(blocks, "reasons"),
+            errors=_joined(blocks, "errors"),
+            started_at=[_moment(text) for text in _joined(blocks, "started_at")],
+            finished_at=[_moment(text) for text in _joined(blocks, "finished_at")],
+            charged_flops=array("d", _joined(blocks, "charged_flops")),
+            elapsed_s=array("d", _joined(blocks, "elapsed_s")),
+            weights=weights,
+            stale=stale,
+            losses=_keyed([block.losses for block in blocks], blocks),
+            accuracies=_keyed([block.accuracies for block in blocks], blocks),
+            predicted_means=means,
+            predicted_sds=sds,
         )
-    if before.mark == mark:
-        return before
-    trials = read_changes(session, search_id, since=before.mark).trials
-    told = details.read(session, search_id, numbers=[trial.number for trial in trials])
-    known = dict(before.predicted)
-    for number, detail in told.items():
-        if predicted in detail.predicted:
-            known[number] = detail.predicted[predicted]["mean"], detail.predicted[predicted]["sd"]
-    return Table(
-        of=of,
-        mark=mark,
-        outlines=_outlines(before, trials, told),
-        weights=_weights(before, trials),
-        measured=_measured(before, trials),
-        predicted=known,
+
+
+def _joined(blocks: Sequence[Block], name: str) -> list[Any]:
+    return list(chain.from_iterable(getattr(block, name) for block in blocks))
+
+
+def _keyed(columns: Sequence[Mapping[str, Floats]], blocks: Sequence[Block]) -> dict[str, Floats]:
+    """Return one column a name that any block has, by name; nan where a block has it not."""
+    found = {name: array("d") for each in columns for name in each}
+    for of_block, block in zip(columns, blocks, strict=True):
+        for name, values in found.items():
+            values.extend(of_block[name] if name in of_block else nothing(len(block)))
+    return dict(sorted(found.items()))
+
+
+def _weights(blocks: Sequence[Block], names: Sequence[str], changed: Translation) -> tuple[dict[str, Floats], Floats]:
+    """Return the weights of the domains `names`, those of now, and of every trial the stale part."""
+    if not changed.changes:
+        found = _keyed([block.weights for block in blocks], blocks)
+        count = sum(map(len, blocks))
+        return {name: found.get(name, nothing(count)) for name in names}, array("d", bytes(8 * count))
+    columns, stale = {name: array("d") for name in names}, array("d")
+    for block in blocks:
+        for number, then in zip(block.numbers, told(block.weights, len(block)), strict=True):
+            weights, part = changed.weights(number, then)
+            stale.append(part)
+            for name, values in columns.items():
+                values.append(weights[name])
+    return columns, stale
+
+
+def _predicted(session: Session, search_id: int, name: str, numbers: Sequence[int]) -> tuple[Floats, Floats]:
+    """Return means and standard deviations of what was predicted of `name`; nan where nothing was."""
+    query = (
+        select(TrialRow.number, PredictionRow.mean, PredictionRow.sd)
+        .join(TrialRow, TrialRow.id == PredictionRow.trial_id)
+        .where(TrialRow.search_id == search_id, PredictionRow.name == name)
     )
+    places = {number: place for place, number in enumerate(numbers)}
+    means, sds = nothing(len(numbers)), nothing(len(numbers))
+    for number, mean, sd in raw_rows(session, query):
+        means[places[number]], sds[places[number]] = mean, sd
+    return means, sds
 
 
-def _outlines(before: Table, trials: tuple[Trial, ...], told: dict[int, TrialDetail]) -> list[Outline]:
-    lines = {line.number: line for line in before.outlines}
-    for trial in trials:
-        plain = trial._asdict() | vars(told[trial.number])
-        lines[trial.number] = Outline._make(plain[name] for name in Outline._fields)
-    return list(lines.values())  # a new one has the highest number, so that they stay in order
-
-
-def _weights(before: Table, trials: tuple[Trial, ...]) -> WeightRows:
-    domains = before.weights.domains
-    rows = {trial.number: tuple(map(trial.weights.get, domains)) for trial in trials if trial.weights}
-    stale = {trial.number: trial.stale for trial in trials if trial.stale > 0.0}
-    return WeightRows(
-        domains=domains,
-        by_trial={**before.weights.by_trial, **rows},
-        stale={**before.weights.stale, **stale},  # more of it only comes with another configuration
-    )
-
-
-def _measured(before: Table, trials: tuple[Trial, ...]) -> MeasuredColumns:
-    losses = {name: dict(column) for name, column in before.measured.losses.items()}
-    accuracies = {name: dict(column) for name, column in before.measured.accuracies.items()}
-    for trial in trials:
-        for of_all, of_trial in ((losses, trial.losses), (accuracies, trial.accuracies)):
-            for column in of_all.values():
-                column.pop(trial.number, None)
-            for name, value in of_trial.items():
-                of_all.setdefault(name, {})[trial.number] = value
-    found = [{name: column for name, column in each.items() if column} for each in (losses, accuracies)]
-    return MeasuredColumns(losses=found[0], accuracies=found[1])
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(f"{text}+00:00")

@@ -1,33 +1,22 @@
 """Trials: adding what a search proposes, and reading what became of it in a constant number of queries."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from math import isnan
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from store import pages
+from store.blocks import Block, as_it_reads, read_rows, told
 from store.clock import now
 from store.domains import Translation, translations
 from store.errors import InvalidRecord, NotInStore
 from store.plain import Numbers, StoredStages, plain, plain_mapping, to_ranges
-from store.plain_rows import raw_rows, without_sweeps
-from store.records import OUTDATED, RETRACTED, Changes, NewTrial, Totals, Trial
-from store.retractions import RETRACTABLE, run_id_of, shown_state
-from store.schema import (
-    AttemptRow,
-    DomainChangeRow,
-    DomainRow,
-    MeasurementRow,
-    OutdatedRow,
-    PredictionRow,
-    RetractionRow,
-    RunRow,
-    SearchRow,
-    TrialRow,
-    WeightRow,
-)
+from store.plain_rows import without_sweeps
+from store.records import Changes, NewTrial, Totals, Trial
+from store.retractions import run_id_of, shown_state
+from store.schema import DomainRow, MeasurementRow, PredictionRow, RunRow, SearchRow, TrialRow, WeightRow
 from store.searches import get as get_search
 from store.searches import require, touch
 
@@ -41,21 +30,20 @@ def add(session: Session, search_id: int, new: Sequence[NewTrial]) -> list[Trial
     change = touch(session, search_id)
     for number, trial in enumerate(new, start=first):
         _add_one(session, search_id, number, trial, domains=domains, change=change)
+    pages.close(session, search_id, range(first, first + len(new)))
     return read(session, and_(TrialRow.search_id == search_id, TrialRow.number >= first))
 
 
 def read(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
-    """Return the trials under `condition` by search and number, in six queries whatever their number."""
+    """Return the trials under `condition` by search and number, in some queries whatever their number."""
     with without_sweeps():
-        found = list(raw_rows(session, _lines(condition)))
-        search_ids = {search_id for _, search_id, *_ in found}
-        parts = _Parts(
-            weights=_weights(session, condition, search_ids),
-            measured=_measured(session, condition),
-            attempts=_attempts(session, condition),
-            changed=translations(session, search_ids),
-        )
-        return [_to_record(line, parts) for line in found]
+        return _all_shown(session, [read_rows(session, condition)])
+
+
+def read_all(session: Session, search_id: int) -> list[Trial]:
+    """Return all trials of a search: by pages, so far as there are any."""
+    with without_sweeps():
+        return _all_shown(session, pages.read(session, search_id))
 
 
 def read_search(
@@ -63,6 +51,8 @@ def read_search(
 ) -> list[Trial]:
     """Return the trials of a search; None stands for any state, any purpose."""
     require(session, search_id)
+    if states is None and purposes is None:
+        return read_all(session, search_id)
     condition: ColumnElement[bool] = TrialRow.search_id == search_id
     if states is not None:
         condition = and_(condition, shown_state().in_(states))
@@ -89,10 +79,12 @@ def read_changes(session: Session, search_id: int, *, since: int) -> Changes:
     """Return the trials of a search that were altered after the change `since`."""
     require(session, search_id)
     mark = session.scalars(select(SearchRow.change).where(SearchRow.id == search_id)).one()
-    mine: ColumnElement[bool] = TrialRow.search_id == search_id
-    if since > 0:
-        mine = and_(mine, TrialRow.change > since)
-    return Changes(mark=mark, trials=tuple(read(session, mine)) if mark > since else ())
+    if mark <= since:
+        return Changes(mark=mark, trials=())
+    if since <= 0:
+        return Changes(mark=mark, trials=tuple(read_all(session, search_id)))
+    altered = and_(TrialRow.search_id == search_id, TrialRow.change > since)
+    return Changes(mark=mark, trials=tuple(read(session, altered)))
 
 
 def mark_all(session: Session, search_id: int) -> None:
@@ -124,23 +116,6 @@ def is_measured() -> ColumnElement[bool]:
         MeasurementRow.run_id == TrialRow.run_id,
         MeasurementRow.part == TrialRow.part,
     )
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What belongs to trials from other tables, by trial id; `changed` by search."""
-
-    weights: Mapping[int, dict[str, float]]
-    measured: "_Measured"
-    attempts: Mapping[int, list[float | None]]
-    changed: Mapping[int, Translation]
-
-
-@dataclass(frozen=True)
-class _Measured:
-    losses: dict[int, dict[str, float]] = field(default_factory=dict)
-    accuracies: dict[int, dict[str, float]] = field(default_factory=dict)
-    items: dict[int, dict[str, int]] = field(default_factory=dict)
 
 
 def _add_one(
@@ -217,119 +192,28 @@ def _domain_ids(session: Session, search_id: int) -> dict[str, int]:
     return {name: ids[name] for name in get_search(session, search_id).domains}
 
 
-def _lines(condition: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    """Return the query of what the trials under `condition` have one of each."""
-    row = TrialRow
-    of_trials = (row.id, row.search_id, row.number, row.purpose, row.fidelity, row.seed, row.part, row.state)
-    return (
-        select(
-            *of_trials,
-            *(row.reason, row.seen, row.charged_flops, row.error, cast(row.recipe, Text).label("recipe")),
-            *(RunRow.run_hash, RunRow.elapsed_s),
-            RetractionRow.reason.label("wrong"),
-            DomainChangeRow.note.label("gone"),
-        )
-        .join(RunRow, RunRow.id == TrialRow.run_id)
-        .outerjoin(RetractionRow, RetractionRow.trial_id == TrialRow.id)
-        .outerjoin(OutdatedRow, and_(OutdatedRow.trial_id == TrialRow.id, TrialRow.state.in_(RETRACTABLE)))
-        .outerjoin(DomainChangeRow, DomainChangeRow.id == OutdatedRow.change_id)
-        .where(condition)
-        .order_by(TrialRow.search_id, TrialRow.number)
-    )
-
-
-# The parts are sorted by trial as the trials are: then one index serves to find them and to sort them.
-
-
-def _weights(
-    session: Session, condition: ColumnElement[bool], search_ids: Collection[int]
-) -> dict[int, dict[str, float]]:
-    listed = select(DomainRow.id, DomainRow.name).where(DomainRow.search_id.in_(search_ids))
-    names = dict(session.execute(listed).all())
-    query = (
-        select(WeightRow.trial_id, WeightRow.domain_id, WeightRow.weight)
-        .join(TrialRow, TrialRow.id == WeightRow.trial_id)
-        .where(condition)
-        .order_by(TrialRow.search_id, TrialRow.number, WeightRow.domain_id)
-    )
-    found: dict[int, dict[str, float]] = {}
-    last, weights = -1, dict[str, float]()
-    for trial_id, domain_id, weight in raw_rows(session, query):
-        if trial_id != last:
-            last, weights = trial_id, found.setdefault(trial_id, {})
-        weights[names[domain_id]] = weight
+def _all_shown(session: Session, blocks: Iterable[Block]) -> list[Trial]:
+    found: list[Trial] = []
+    changed: dict[int, Translation] = {}
+    for block in blocks:
+        changed |= translations(session, set(block.search_ids) - set(changed))
+        found += _shown(block, changed)
     return found
 
 
-def _measured(session: Session, condition: ColumnElement[bool]) -> _Measured:
-    row = MeasurementRow
-    query = (
-        select(TrialRow.id, row.evaluation_set, row.kind, row.value, row.items)
-        .join(MeasurementRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
-        .where(condition, TrialRow.state == "completed")
-        .order_by(TrialRow.search_id, TrialRow.number, row.evaluation_set)
+def _shown(block: Block, changed: Mapping[int, Translation]) -> Iterator[Trial]:
+    """Yield the trials of a block as they read now."""
+    block = as_it_reads(block)
+    count = len(block)
+    weights, stale = told(block.weights, count), [0.0] * count
+    if any(changed[search_id].changes for search_id in set(block.search_ids)):
+        for place, (search_id, number) in enumerate(zip(block.search_ids, block.numbers, strict=True)):
+            weights[place], stale[place] = changed[search_id].weights(number, weights[place])
+    items = [{name: int(value) for name, value in each.items()} for each in told(block.items, count)]
+    columns = (
+        *(block.ids, block.search_ids, block.numbers, block.run_hashes, block.purposes, block.fidelities, block.seeds),
+        *(block.parts, weights, map(StoredStages, block.recipes), block.states, block.reasons),
+        *(map(Numbers, block.seen), block.charged_flops, told(block.losses, count), told(block.accuracies, count)),
+        *(items, block.errors, block.attempts, [None if isnan(s) else s for s in block.elapsed_s], stale),
     )
-    found = _Measured()
-    last, losses = -1, dict[str, float]()
-    for trial_id, evaluation_set, kind, value, items in raw_rows(session, query):
-        if kind == "loss":
-            if trial_id != last:
-                last, losses = trial_id, found.losses.setdefault(trial_id, {})
-            losses[evaluation_set] = value
-            continue
-        found.accuracies.setdefault(trial_id, {})[evaluation_set] = value
-        if items is not None:
-            found.items.setdefault(trial_id, {})[evaluation_set] = items
-    return found
-
-
-def _attempts(session: Session, condition: ColumnElement[bool]) -> dict[int, list[float | None]]:
-    """Return the seconds of every attempt at a trial, oldest first."""
-    query = (
-        select(AttemptRow.trial_id, AttemptRow.elapsed_s)
-        .join(TrialRow, TrialRow.id == AttemptRow.trial_id)
-        .where(condition)
-        .order_by(TrialRow.search_id, TrialRow.number, AttemptRow.number)
-    )
-    found: dict[int, list[float | None]] = {}
-    for trial_id, elapsed_s in raw_rows(session, query):
-        found.setdefault(trial_id, []).append(elapsed_s)
-    return found
-
-
-def _to_record(line: tuple[Any, ...], parts: _Parts) -> Trial:
-    key, search_id, number, purpose, fidelity, seed, part, state, reason, seen, flops, error, *rest = line
-    recipe, run_hash, elapsed_s, wrong, gone = rest
-    attempts = parts.attempts.get(key, ())
-    weights, stale = parts.weights.get(key, {}), 0.0
-    if parts.changed[search_id].changes:
-        weights, stale = parts.changed[search_id].weights(number, weights)
-    completed = state == "completed"
-    if wrong is not None:
-        state, error = RETRACTED, f"retracted: {wrong}"
-    elif gone is not None:
-        state, error = OUTDATED, f"outdated: {gone}"
-    stands = state == "completed"
-    return Trial(
-        key,
-        search_id,
-        number,
-        run_hash,
-        purpose,
-        fidelity,
-        seed,
-        part,
-        weights,
-        StoredStages(recipe),
-        state,
-        reason,
-        Numbers(seen),
-        flops,
-        parts.measured.losses.get(key, {}) if stands else {},
-        parts.measured.accuracies.get(key, {}) if stands else {},
-        parts.measured.items.get(key, {}) if stands else {},
-        error,
-        len(attempts),
-        elapsed_s if completed else attempts[-1] if attempts else None,
-        stale,
-    )
+    return map(Trial._make, zip(*columns, strict=True))

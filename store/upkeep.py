@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, exists, func, insert, select
+from sqlalchemy.orm import Session
 
-from store import guards
+from store import guards, pages
 from store.engine import Connections
 from store.errors import StoreUnavailable
 from store.migrate import ensure_current
@@ -137,7 +138,15 @@ def _unfinished(connection: Connection) -> list[str]:
     ]
 
 
-_CHECKS: tuple[Callable[[Connection], list[str]], ...] = (_damaged, _unguarded, _unmeasured, _unfinished)
+def _mispaged(connection: Connection) -> list[str]:
+    with Session(connection) as session:
+        return [
+            f"a page of search {page.search_id} does not say what trials {page.first} to {page.last} say; tell us"
+            for page in pages.faulty(session)
+        ]
+
+
+_CHECKS: tuple[Callable[[Connection], list[str]], ...] = (_damaged, _unguarded, _unmeasured, _unfinished, _mispaged)
 
 
 def needs(connection: Connection) -> Mapping[str, bool]:

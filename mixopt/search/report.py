@@ -10,7 +10,7 @@ from mixopt.config import objective_of
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
 from mixopt.objective import ERROR, Objective
-from store import MeasuredColumns, Search, Store, Tally, Totals
+from store import Search, Store, Tally, Totals
 
 SAMPLES = 20  # trials of the top rung, the proof of the recommended mixture among them where there is one
 
@@ -204,29 +204,23 @@ def _best(store: Store, search: Search, objective: Objective) -> Mapping[str, tu
 
     A trial needs all sets that count, and to have trained on the text as it is now.
     """
-    measured, stale = store.measured(search.id), store.stale(search.id)
-    columns = {name: _column(measured, name) for name in objective.sets}
-    known = store.fidelities(search.id)
-    fresh = [number for number, (_, purpose) in known.items() if purpose != "proof" and number not in stale]
-    numbers = [number for number in fresh if all(number in column for column in columns.values())]
-    values = np.array([[column[n] for n in numbers] for column in columns.values()], dtype=np.float64)
+    table = store.table(search.id, predicted="objective")
+    errors = {ERROR + name: 1.0 - np.array(column) for name, column in table.accuracies.items()}
+    columns = {name: np.array(column) for name, column in table.losses.items()} | errors
+    if not set(objective.sets) <= set(columns):
+        return {}
+    values = objective.of_array(np.array([columns[name] for name in objective.sets]).T, objective.sets)
+    values[(np.array(table.stale) > 0.0) | (np.array(table.purposes) == "proof")] = np.nan
+    rungs = np.array(table.fidelities)
     found: dict[str, tuple[float, int]] = {}
-    for value, number in zip(objective.of_array(values.T, objective.sets).tolist(), numbers, strict=True):
-        rung = known[number][0]
-        if rung not in found or value < found[rung][0]:
-            found[rung] = (value, number)
-    # Sums over an array round differently from those over a trial, which are what a reader sees everywhere else.
-    return {
-        rung: (objective.value({name: column[number] for name, column in columns.items()}), number)
-        for rung, (_, number) in found.items()
-    }
-
-
-def _column(measured: MeasuredColumns, name: str) -> Mapping[int, float]:
-    if name.startswith(ERROR):
-        found = measured.accuracies.get(name.removeprefix(ERROR), {})
-        return {number: 1.0 - accuracy for number, accuracy in found.items()}
-    return measured.losses.get(name, {})
+    for rung in dict.fromkeys(table.fidelities):
+        here = np.where(rungs == rung, values, np.nan)
+        if not np.isnan(here).all():
+            place = int(np.nanargmin(here))
+            # Sums over an array round differently from those over a trial, which a reader sees everywhere else.
+            losses = {name: float(columns[name][place]) for name in objective.sets}
+            found[rung] = objective.value(losses), table.numbers[place]
+    return found
 
 
 def _epochs(store: Store, search: Search, payload: Mapping[str, Any] | None) -> Mapping[str, float]:

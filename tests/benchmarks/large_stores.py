@@ -18,7 +18,7 @@ from mixopt.search.ledger import read_history
 from mixopt.search.report import report, summaries
 from mixopt.search.setting import Setting
 from mixopt.simulated_workers import simulated_text
-from store import Search, Store
+from store import Search, Store, pages
 from store.clock import now
 from store.schema import (
     AttemptRow,
@@ -63,6 +63,7 @@ def fill(location: str | Path, count: int) -> Search:
                     session.execute(insert(table), rows)
         with store._write() as session:
             session.execute(update(SearchRow).values(change=count))
+            pages.fill(session)
         return store.search(search.id)
 
 

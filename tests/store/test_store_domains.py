@@ -1,6 +1,7 @@
 """Domains that change: what was measured before stays what it was, and reads as of the domains as they are now."""
 
 from collections.abc import Mapping
+from math import isnan
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_an_added_domain_had_no_weight(store: Store, seen: Search) -> None:
     after = store.trial(seen.id, 0)
     assert after.weights == {"web": 0.5, "code": 0.5, "math": 0.0, "books": 0.0}
     assert (after.state, after.losses, after.stale) == ("completed", before.losses, 0.0)
-    assert store.stale(seen.id) == {}
+    assert list(store.table(seen.id, predicted="objective").stale) == [0.0]
     assert store.detail(seen.id, 0) == detail
     found = store.search(seen.id)
     assert list(found.domains.items()) == [*NOW.items(), ("books", 7)]
@@ -80,18 +81,17 @@ def test_trials_without_weight_on_a_removed_domain_remain_and_others_read_as_out
     assert first.error == "outdated: a change to h2"
     assert first.weights == {"web": 0.5, "code (removed)": 0.5}
     assert store.trials(seen.id, states=["completed"]) == []
-    assert store.measured(seen.id).losses == {}
     assert [(each.state, each.trials) for each in store.tallies(seen.id)] == [("outdated", 2)]
-    assert [(each.state, each.error) for each in store.outlines(seen.id)] == [
-        ("outdated", "outdated: a change to h2")
-    ] * 2
+    table = store.table(seen.id, predicted="objective")
+    assert (table.states, table.errors) == (["outdated"] * 2, ["outdated: a change to h2"] * 2)
+    assert all(isnan(loss) for column in table.losses.values() for loss in column)
 
 
 def test_a_revised_domain_makes_its_share_stale(store: Store, seen: Search) -> None:
     change(store, seen, NOW, revised={"web": 0.4})
     found = store.trial(seen.id, 0)
     assert found.stale == pytest.approx(0.2)
-    assert store.stale(seen.id) == {0: found.stale}
+    assert list(store.table(seen.id, predicted="objective").stale) == [found.stale]
     assert found.weights == {"web": 0.5, "code": 0.5, "math": 0.0}
     assert store.detail(seen.id, 0).epochs == {"code": 2.5}
     change(store, seen, NOW, revised={"web": 0.5, "math": 1.0}, config_hash="h2")
@@ -108,9 +108,9 @@ def test_changes_follow_one_another_and_names_come_back(store: Store, seen: Sear
     change(store, seen, {"web": 505, "old": 500, "code": 200, "math": 30}, parts=parts, config_hash="h3")
     assert store.trial(seen.id, 0).weights == {"web": 0.25, "old": 0.25, "code": 0.5, "math": 0.0}
     assert store.trial(seen.id, second.number).weights == {"web": 0.5, "old": 0.0, "code": 0.5, "math": 0.0}
-    rows = store.weights(seen.id)
-    assert rows.domains == ("web", "old", "code", "math")
-    assert rows.by_trial == {0: (0.25, 0.25, 0.5, 0.0), 1: (0.5, 0.0, 0.5, 0.0)}
+    weights = store.table(seen.id, predicted="objective").weights
+    assert list(weights) == ["web", "old", "code", "math"]
+    assert list(zip(*weights.values(), strict=True)) == [(0.25, 0.25, 0.5, 0.0), (0.5, 0.0, 0.5, 0.0)]
     assert [each.number for each in store.revisions(seen.id)] == [0, 1, 2, 3]
 
 

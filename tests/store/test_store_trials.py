@@ -139,27 +139,6 @@ def test_runs_that_ended_elsewhere_are_completed_all_or_none(store: Store, searc
     assert store.trials(search.id) == added
 
 
-def test_columns_say_what_trials_say(store: Store, search: Search) -> None:
-    trials = store.add_trials(search.id, [new_trial(name) for name in "abcd"])
-    completed(store, trials[0])
-    completed(store, trials[1])
-    store.retract(trials[1].id, reason="wrong")
-    store.start(trials[2].id, worker="w0")
-    store.fail(trials[2].id, state="failed", error="out of memory", elapsed_s=2.0)
-    found = store.trials(search.id)
-    for outline, trial in zip(store.outlines(search.id), found, strict=True):
-        told = trial._asdict() | vars(store.detail(search.id, trial.number))
-        assert all(getattr(outline, name) == told[name] for name in outline._fields)
-    weights = store.weights(search.id)
-    assert {n: dict(zip(weights.domains, row, strict=True)) for n, row in weights.by_trial.items()} == {
-        trial.number: trial.weights for trial in found
-    }
-    assert store.measured(search.id).losses == {"prose": {0: 1.25}, "python": {0: 0.625}}
-    assert store.predicted(search.id, "objective") == dict.fromkeys(range(4), (1.5, 0.1))
-    assert store.fidelities(search.id) == dict.fromkeys(range(4), ("small", "search"))
-    assert store.last_completed(search.id, fidelity="small", count=2) == found[:1]
-
-
 def test_every_attempt_knows_its_node(store: Store, search: Search) -> None:
     first, second = store.add_trials(search.id, [new_trial("a"), new_trial("b")])
     store.start(first.id, worker="w0", node="n0")
