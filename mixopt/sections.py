@@ -13,6 +13,9 @@ from proxies.errors import ProxyError
 from proxies.schedules import stable_steps
 from proxies.simulated import SimulatedLaw
 
+HOUR_S = 3_600.0
+NOMINAL_VOCABULARY = 32_768  # of a tokenizer file not opened yet; only to see whether the rungs rise in cost
+
 StrategyName = Literal[
     "random",
     "natural",
@@ -79,6 +82,14 @@ class CorpusSection(Section):
     folder: str | None = None
     seed: Whole = 0
 
+    @property
+    def nominal_vocabulary(self) -> int:
+        """The entries of the tokenizer, as far as the file tells: nothing is opened."""
+        stated = self.tokenizer.get("vocabulary")
+        if isinstance(stated, int):
+            return stated
+        return 256 if self.tokenizer.get("kind") == "bytes" else NOMINAL_VOCABULARY
+
 
 class DomainSection(Section):
     """One domain: where its text comes from, and the bounds of its weight (`weight` pins it).
@@ -97,6 +108,10 @@ class DomainSection(Section):
     weight: Fraction | None = None
     revision: Whole = 0
 
+    def text_plain(self) -> dict[str, object]:
+        """Return what a corpus needs to know of it."""
+        return self.model_dump(include={"name", "source", "available_tokens", "held_out"}, exclude_none=True)
+
 
 class EvaluationSection(Section):
     """One evaluation set: the held-out part of a domain, text of its own, or `kept` as in that prepared corpus."""
@@ -107,6 +122,10 @@ class EvaluationSection(Section):
     max_bytes: Count = 32_768
     excerpt_tokens: Count = 256
     max_items: Count = 256
+
+    def text_plain(self, name: str) -> dict[str, object]:
+        """Return what a corpus needs to know of the set `name`."""
+        return {"name": name, **self.model_dump(exclude_none=True)}
 
 
 class GuardSection(Section):

@@ -2,7 +2,7 @@
 
 import os
 
-from mixopt.config import NOMINAL_VOCABULARY, SearchConfig
+from mixopt.config import SearchConfig
 from mixopt.search.launch import prepare_text
 from mixopt.simulated_workers import DEFAULT_SLOTS
 from mixopt.text import PARTS, Folders, Say, Text
@@ -18,12 +18,10 @@ def text_ahead(config: SearchConfig, folders: Folders, *, is_probed: bool, repor
     if is_probed or not config.has_own_text or len(counts) < len(stated):
         return prepare_text(config, folders, report=report)
     shares = {r.name: 1.0 if config.target is None else r.tokens / config.target.tokens for r in config.rungs}
-    vocabulary = config.corpus.tokenizer.get("vocabulary")
-    nominal = 256 if config.corpus.tokenizer.get("kind") == "bytes" else NOMINAL_VOCABULARY
     return Text(
         folder="",
         digest="stated",
-        vocabulary=vocabulary if isinstance(vocabulary, int) else nominal,
+        vocabulary=config.corpus.nominal_vocabulary,
         available_tokens=counts,
         slice_tokens={r: {name: int(n * share) for name, n in counts.items()} for r, share in shares.items()},
         evaluation_tokens=dict.fromkeys(PARTS, 0),
