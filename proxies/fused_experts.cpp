@@ -76,15 +76,42 @@ void slopes(const pair* left, long height, const pair* right, long width, long s
             });
 }
 
+// 16 rows of 16 words, `stride` apart, to the columns of them, 32 apart.
+inline void transpose(const pair* from, long stride, pair* to) {
+    __m512i row[16], two[16], four[16];
+#pragma GCC unroll 16
+    for (long r = 0; r < 16; ++r) row[r] = _mm512_loadu_si512(from + r * stride);
+#pragma GCC unroll 8
+    for (long r = 0; r < 16; r += 2) {
+        two[r] = _mm512_unpacklo_epi32(row[r], row[r + 1]);
+        two[r + 1] = _mm512_unpackhi_epi32(row[r], row[r + 1]);
+    }
+#pragma GCC unroll 4
+    for (long r = 0; r < 16; r += 4) {
+        four[r] = _mm512_unpacklo_epi64(two[r], two[r + 2]);
+        four[r + 1] = _mm512_unpackhi_epi64(two[r], two[r + 2]);
+        four[r + 2] = _mm512_unpacklo_epi64(two[r + 1], two[r + 3]);
+        four[r + 3] = _mm512_unpackhi_epi64(two[r + 1], two[r + 3]);
+    }
+#pragma GCC unroll 4
+    for (long c = 0; c < 4; ++c) {  // four[4 g + c] has columns c, 4 + c, 8 + c and 12 + c of rows 4 g to 4 g + 3
+        const __m512i top_left = _mm512_shuffle_i32x4(four[c], four[4 + c], 0x44);
+        const __m512i top_right = _mm512_shuffle_i32x4(four[c], four[4 + c], 0xEE);
+        const __m512i left = _mm512_shuffle_i32x4(four[8 + c], four[12 + c], 0x44);
+        const __m512i right = _mm512_shuffle_i32x4(four[8 + c], four[12 + c], 0xEE);
+        _mm512_store_si512(to + c * COLUMNS, _mm512_shuffle_i32x4(top_left, left, 0x88));
+        _mm512_store_si512(to + (4 + c) * COLUMNS, _mm512_shuffle_i32x4(top_left, left, 0xDD));
+        _mm512_store_si512(to + (8 + c) * COLUMNS, _mm512_shuffle_i32x4(top_right, right, 0x88));
+        _mm512_store_si512(to + (12 + c) * COLUMNS, _mm512_shuffle_i32x4(top_right, right, 0xDD));
+    }
+}
+
 // Packs [width][K] for `times`, which then multiplies by the transpose.
 void pack_transposed(const bf16* from, long width, long K, pair* to) {
-    const __m512i places = _mm512_mullo_epi32(
-        _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32((int)(K / 2)));
     for (long c = 0; c < width; c += COLUMNS, to += K / 2 * COLUMNS)
-        for (long s = 0; s < K / 2; ++s)
+        for (long s = 0; s < K / 2; s += 16)
             for (long h = 0; h < COLUMNS; h += 16)
-                _mm512_store_si512(to + s * COLUMNS + h,
-                                   _mm512_i32gather_epi32(places, (const pair*)from + (c + h) * (K / 2) + s, 4));
+                transpose((const pair*)from + (c + h) * (K / 2) + s, K / 2, to + s * COLUMNS + h);
 }
 
 // Packs [K][width] for `times`, or rows for the right of `slopes`: row(k) is where the k-th row stands.
