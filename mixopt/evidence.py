@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from mixopt.mixture import Mixture
 
 Purpose = Literal["expert", "design", "search", "replicate", "proof"]
+NO_ITEMS: Mapping[str, int] = {}
 IMPORTED = "imported"  # the purpose of trials that no search asked for: their runs ended elsewhere
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """A completed trial: what is minimized of every evaluation set measured.
+class Observation(NamedTuple):
+    """A completed trial: what is minimized of every evaluation set measured; a tuple, as a history has very many.
 
     losses: bits per byte, and under `error/<set>` shares of wrong answers. items: how many answers these are shares of.
     stale: the fraction of its tokens from text that is another by now.
@@ -29,7 +29,7 @@ class Observation:
     seed: int
     losses: Mapping[str, float]
     cost_flops: float
-    items: Mapping[str, int] = field(default_factory=dict)
+    items: Mapping[str, int] = NO_ITEMS
     stale: float = 0.0
 
 

@@ -20,12 +20,11 @@ ERROR = "error/"  # begins the name of an evaluation set whose value is 1 - accu
 ACCURACY = "accuracy/"  # begins what a user may call it
 
 
-def minimized(losses: Mapping[str, float], accuracies: Mapping[str, float]) -> dict[str, float]:
+def minimized(losses: Mapping[str, float], accuracies: Mapping[str, float]) -> Mapping[str, float]:
     """Return losses by their sets, and the errors of accuracies by `error/<set>`."""
-    found = dict(losses)
-    for name, accuracy in accuracies.items():
-        found[ERROR + name] = 1.0 - accuracy
-    return found
+    if not accuracies:
+        return losses
+    return {**losses, **{ERROR + name: 1.0 - accuracy for name, accuracy in accuracies.items()}}
 
 
 def error_items(items: Mapping[str, int]) -> dict[str, int]:

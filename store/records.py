@@ -334,7 +334,7 @@ class Table:
     accuracies: by evaluation set. What a trial does not say is nan, and of text and moments None.
     """
 
-    of: tuple[int, str, str]
+    of: tuple[int, str, str | None]
     mark: int
     numbers: Sequence[int]
     purposes: Sequence[str]

@@ -202,8 +202,11 @@ class Store:
         with self._connections.read() as session:
             return tallies.read(session, search_id)
 
-    def table(self, search_id: int, *, predicted: str, before: Table | None = None) -> Table:
-        """Return the trials of a search by columns; `before`, read earlier, where nothing has changed since."""
+    def table(self, search_id: int, *, predicted: str | None = None, before: Table | None = None) -> Table:
+        """Return the trials of a search by columns, `before` itself where nothing has changed since that was read.
+
+        predicted: the name, of the objective or an evaluation set, whose predictions it is to hold; None: none.
+        """
         with self._connections.read() as session:
             return table.read(session, search_id, predicted=predicted, before=before)
 

@@ -18,10 +18,11 @@ from store.schema import PredictionRow, SearchRow, TrialRow
 from store.searches import get
 
 
-def read(session: Session, search_id: int, *, predicted: str, before: Table | None) -> Table:
+def read(session: Session, search_id: int, *, predicted: str | None, before: Table | None) -> Table:
     """Return the trials of a search, with what was predicted of the name `predicted`; `before`, where it is that still.
 
-    Where the configuration has changed since, it is not: trials may read by other domains now.
+    Where the configuration has changed since, it is not: trials may read by other domains now. predicted: None where
+    nobody asks, which saves reading it.
     """
     search = get(session, search_id)
     of = (search_id, search.config_hash, predicted)
@@ -86,15 +87,17 @@ def _weights(blocks: Sequence[Block], names: Sequence[str], changed: Translation
     return columns, stale
 
 
-def _predicted(session: Session, search_id: int, name: str, numbers: Sequence[int]) -> tuple[Floats, Floats]:
+def _predicted(session: Session, search_id: int, name: str | None, numbers: Sequence[int]) -> tuple[Floats, Floats]:
     """Return means and standard deviations of what was predicted of `name`; nan where nothing was."""
+    means, sds = nothing(len(numbers)), nothing(len(numbers))
+    if name is None:
+        return means, sds
     query = (
         select(TrialRow.number, PredictionRow.mean, PredictionRow.sd)
         .join(TrialRow, TrialRow.id == PredictionRow.trial_id)
         .where(TrialRow.search_id == search_id, PredictionRow.name == name)
     )
     places = {number: place for place, number in enumerate(numbers)}
-    means, sds = nothing(len(numbers)), nothing(len(numbers))
     for number, mean, sd in raw_rows(session, query):
         means[places[number]], sds[places[number]] = mean, sd
     return means, sds

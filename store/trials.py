@@ -196,7 +196,8 @@ def _all_shown(session: Session, blocks: Iterable[Block]) -> list[Trial]:
     found: list[Trial] = []
     changed: dict[int, Translation] = {}
     for block in blocks:
-        changed |= translations(session, set(block.search_ids) - set(changed))
+        if unknown := set(block.search_ids) - set(changed):
+            changed |= translations(session, unknown)
         found += _shown(block, changed)
     return found
 
@@ -209,7 +210,9 @@ def _shown(block: Block, changed: Mapping[int, Translation]) -> Iterator[Trial]:
     if any(changed[search_id].changes for search_id in set(block.search_ids)):
         for place, (search_id, number) in enumerate(zip(block.search_ids, block.numbers, strict=True)):
             weights[place], stale[place] = changed[search_id].weights(number, weights[place])
-    items = [{name: int(value) for name, value in each.items()} for each in told(block.items, count)]
+    items = told(block.items, count)
+    if block.items:
+        items = [{name: int(value) for name, value in each.items()} for each in items]
     columns = (
         *(block.ids, block.search_ids, block.numbers, block.run_hashes, block.purposes, block.fidelities, block.seeds),
         *(block.parts, weights, map(StoredStages, block.recipes), block.states, block.reasons),

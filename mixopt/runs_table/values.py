@@ -50,7 +50,7 @@ class TableRun:
     available: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def measured(self) -> dict[str, float]:
+    def measured(self) -> Mapping[str, float]:
         """Losses, and the errors of accuracies under `error/<set>`."""
         return minimized(self.losses, self.accuracies)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mixopt.errors import SearchError
-from mixopt.evidence import IMPORTED, Evidence, Experts, Failure, History, Observation, Pending, Proposal
+from mixopt.evidence import IMPORTED, NO_ITEMS, Evidence, Experts, Failure, History, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
 from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
@@ -100,7 +100,7 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
                         seed=seed,
                         losses=minimized(trial.losses, trial.accuracies),
                         cost_flops=trial.charged_flops,
-                        items=error_items(trial.items),
+                        items=error_items(trial.items) if trial.items else NO_ITEMS,
                         stale=trial.stale,
                     )
                 )

@@ -204,7 +204,7 @@ def _best(store: Store, search: Search, objective: Objective) -> Mapping[str, tu
 
     A trial needs all sets that count, and to have trained on the text as it is now.
     """
-    table = store.table(search.id, predicted="objective")
+    table = store.table(search.id)
     errors = {ERROR + name: 1.0 - np.array(column) for name, column in table.accuracies.items()}
     columns = {name: np.array(column) for name, column in table.losses.items()} | errors
     if not set(objective.sets) <= set(columns):

@@ -140,6 +140,7 @@ def main(count: int) -> None:
             _time(what, read)
         kept = frames.Kept(location, load(CONFIG).name)
         kept.frames()
+        _time("dashboard, nothing changed", kept.frames)
         with Store(location) as store:
             store.retract(count // 2, reason="to have something changed")
         _time("dashboard, after a change", kept.frames)
@@ -148,7 +149,7 @@ def main(count: int) -> None:
 def _time(what: str, read: Callable[[], object]) -> None:
     begun_s = time.process_time()
     read()
-    print(f"{what:<25} {time.process_time() - begun_s:6.2f} s")
+    print(f"{what:<27} {time.process_time() - begun_s:6.2f} s")
 
 
 if __name__ == "__main__":

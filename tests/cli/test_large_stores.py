@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
+from store import pages
 from tests.benchmarks.large_stores import fill, readings
 
 READINGS = tuple(readings(""))
@@ -28,10 +29,12 @@ def statements(location: Path, what: str) -> int:
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A store of thirty trials, and one of three hundred."""
+    """A store of thirty trials, and one of three hundred: most in pages, and some after the last of these."""
     folder = tmp_path_factory.mktemp("stores")
-    for count in (30, 300):
-        fill(folder / f"{count}.db", count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "TRIALS", 8)
+        for count in (30, 300):
+            fill(folder / f"{count}.db", count)
     return folder / "30.db", folder / "300.db"
 
 

@@ -108,7 +108,7 @@ def asked(bench: Bench, count: int, *, items: int) -> Evidence:
     for o in bench.evidence(count, 0).history.observations:
         losses = {name: loss for name, loss in o.losses.items() if name != "target"}
         losses["error/quiz"] = rng.binomial(items, share(o.losses["target"])) / items
-        rows.append(replace(o, losses=losses, items={"error/quiz": items}))
+        rows.append(o._replace(losses=losses, items={"error/quiz": items}))
     return Evidence(history=History(observations=tuple(rows)))
 
 
@@ -136,7 +136,7 @@ def test_rows_that_lack_a_set_are_used_for_the_sets_that_they_have(bench_of_thre
     problem, few, count = bench_of_three.problem, 12, 40
     problem = replace(problem, objective=Objective({"target": 1.0, "d0": 1.0}))
     full = [o for o in bench_of_three.evidence(count, 0).history.observations if o.fidelity == "small"]
-    cut = [replace(o, losses={k: v for k, v in o.losses.items() if k != "d0"}) for o in full[few:]]
+    cut = [o._replace(losses={k: v for k, v in o.losses.items() if k != "d0"}) for o in full[few:]]
     rows = np.array([m.array(problem.space.names) for m in problem.space.sample(60, np.random.default_rng(5))])
     small, law = problem.ladder.cheapest, bench_of_three.law
     truth = law.exact(rows, parameters=small.parameters, tokens=small.tokens)[:, law.sets.index("target")]

@@ -65,10 +65,7 @@ def test_a_set_that_many_rows_lack_is_nan(bench: Bench) -> None:
     world = bench(d=4)
     rows = evidence(world.problem, 40, 0).history.observations
     half = len(rows) // 2
-    without = [
-        Observation(**{**vars(row), "losses": {n: v for n, v in row.losses.items() if n != "d3"}})
-        for row in rows[:half]
-    ]
+    without = [row._replace(losses={n: v for n, v in row.losses.items() if n != "d3"}) for row in rows[:half]]
     model = rungwise(Evidence(history=History(observations=(*without, *rows[half:]))), world.problem, squares)
     predicted = model.predict(np.full((1, 4), 0.25), "small")
     place = world.problem.sets.index("d3")
