@@ -13,7 +13,6 @@ from proxies.width_rule import HIDDEN, Scale, adamw_scale, muon_scale
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # https://kellerjordan.github.io/posts/muon/
 NEWTON_SCHULZ_STEPS = 5
-MUON_MOMENTUM = 0.95
 ADAM_BETAS = (0.9, 0.95)
 ADAM_EPSILON = 1e-8  # torch's
 EPSILON = 1e-7
@@ -27,9 +26,14 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: float, weight_decay: float
+        self,
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float,
+        momentum: float,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -41,20 +45,21 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, pairs: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> None:
         """Move parameters of one shape, each by the settings of its group."""
-        wide = [_wide(self._momentum(p)) for p, _ in pairs]
+        wide = [_wide(self._averaged(p, group["momentum"])) for p, group in pairs]
         turned = orthogonalize(torch.cat(wide) if len(wide) > 1 else wide[0])
         for (parameter, group), update in zip(pairs, turned.split([len(w) for w in wide]), strict=True):
             rate, decay = group["lr"] * 0.2 * math.sqrt(max(parameter.shape[-2:])), group["lr"] * group["weight_decay"]
             upright = update.mT if parameter.shape[-2] > parameter.shape[-1] else update
             parameter.mul_(1 - decay).add_(upright.reshape(parameter.shape), alpha=-rate)
 
-    def _momentum(self, parameter: Tensor) -> Tensor:
+    def _averaged(self, parameter: Tensor, momentum: float) -> Tensor:
+        """Return the average of gradients that Nesterov's rule takes."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - MUON_MOMENTUM)
-        return parameter.grad.lerp(state["momentum"], MUON_MOMENTUM)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)
 
 
 def orthogonalize(x: Tensor) -> Tensor:
@@ -93,7 +98,8 @@ def muon(models: Sequence[Decoder]) -> list[torch.optim.Optimizer]:
             }
         )
     others = [{name: p for name, p in m.named_parameters() if name not in HIDDEN} for m in models]
-    return [Muon(matrices, lr=0.0, weight_decay=0.0), _adamw(models, others)]
+    momentum = models[0].config.momentum
+    return [Muon(matrices, lr=0.0, weight_decay=0.0, momentum=momentum), _adamw(models, others)]
 
 
 def adamw(models: Sequence[Decoder]) -> list[torch.optim.Optimizer]:

@@ -9,14 +9,15 @@ from proxies.optimizers import OPTIMIZERS, Muon, orthogonalize
 from proxies.schedules import rate_share
 
 
-def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices() -> None:
+@pytest.mark.parametrize("momentum", [0.85, 0.95])
+def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices(momentum: float) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, 3, 16, 16), (2, 8, 32), (2, 32, 8), (16, 16)]
     stacks = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
     matrices = [[m.clone().requires_grad_() for m in s.detach().reshape(-1, *s.shape[-2:])] for s in stacks]
-    ours = Muon(stacks, lr=0.02, weight_decay=0.1)
+    ours = Muon(stacks, lr=0.02, weight_decay=0.1, momentum=momentum)
     flat = [m for group in matrices for m in group]
-    theirs = torch.optim.Muon(flat, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    theirs = torch.optim.Muon(flat, lr=0.02, weight_decay=0.1, momentum=momentum, adjust_lr_fn="match_rms_adamw")
     for _ in range(4):
         for stack, group in zip(stacks, matrices, strict=True):
             stack.grad = torch.randn(stack.shape, generator=generator)
