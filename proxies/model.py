@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
-from proxies import fused_norm
+from proxies import fused_experts, fused_norm
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
-from proxies.feedforward import ACTIVATIONS, UP_MATRICES, feed_forward
+from proxies.feedforward import ACTIVATIONS, UP_MATRICES, Activation, feed_forward
 from proxies.layers import product, rms_norm, stacked
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS, decide
@@ -138,7 +138,7 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
             penalty_M = penalty_M + layer_penalty_M / config.layers
         else:
             activation = ACTIVATIONS[config.activation]
-            y_ND = feed_forward(h_ND, up[layer].flatten(1, 3), down[layer][:, 0], activation)
+            y_ND = dense(h_ND, up[layer].flatten(1, 3), down[layer][:, 0], activation)
         x_ND, h_ND = added_norm(x_ND, y_ND)
     heads = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
     return product(h_ND, stacked(heads, dtype)), penalty_M
@@ -172,6 +172,16 @@ def attention(like: Decoder, h_ND: Tensor, qkv_MFD: Tensor, out_MDD: Tensor, T: 
     return product(attend(qkv_BT3HK, like.cos[:T], like.sin[:T], like.mask[:T, :T]), out_MDD)
 
 
+def dense(h_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor, activation: Activation) -> Tensor:
+    """Return what each model's feed-forward net makes of its rows; where the loops for experts serve, as their one."""
+    if not fused_experts.serves(h_ND, up_MFD, activation):
+        return feed_forward(h_ND, up_MFD, down_MDF, activation)
+    rows_N = torch.arange(len(h_ND))
+    return fused_experts.combine(
+        h_ND, torch.ones(len(h_ND)), up_MFD, down_MDF, rows_N // (len(h_ND) // len(up_MFD)), rows_N
+    )
+
+
 def routed(
     models: Sequence[Decoder], layer: int, h_ND: Tensor, router_MED: Tensor, up_MEFD: Tensor, down_MEDF: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -183,7 +193,7 @@ def routed(
     choice = routing.choice.of_models(M, E)
     y_ND = choice.combine(h_ND, up_MEFD[:, :E].flatten(0, 1), down_MEDF[:, :E].flatten(0, 1), activation)
     for shared in range(E, E + config.shared_experts):
-        y_ND = y_ND + feed_forward(h_ND, up_MEFD[:, shared], down_MEDF[:, shared], activation)
+        y_ND = y_ND + dense(h_ND, up_MEFD[:, shared], down_MEDF[:, shared], activation)
     if not torch.is_grad_enabled():
         return y_ND, y_ND.new_zeros(M)
     tokens_M1 = torch.full((M, 1), len(h_ND) // M, device=h_ND.device)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies import fused_attention, fused_cross_entropy, fused_norm, fused_relu
+from proxies import fused_attention, fused_cross_entropy, fused_experts, fused_norm, fused_relu
 from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
+from proxies.feedforward import ACTIVATIONS, feed_forward
 from proxies.layers import LEAST_SHARE, cross_entropy, rms_norm, squared_relu
-from proxies.model import Decoder, embed
+from proxies.model import Decoder, dense, embed
 from proxies.native import is_here
 
 CONFIGS = {
@@ -177,6 +178,25 @@ def test_squared_relu_in_one_loop_is_the_other_to_the_last_bit(size: int) -> Non
     for y in (found, exact):
         y.backward(g)
     torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.skipif(not is_here(fused_experts.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("models", [1, 3])
+def test_a_dense_net_through_the_loop_for_experts_is_that_of_products(models: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(models * 40, 32), (models, 96, 32), (models, 32, 96)]
+    values = [torch.randn(shape, generator=generator).bfloat16() for shape in shapes]
+    found, exact = [[v.clone().requires_grad_() for v in values], [v.float().requires_grad_() for v in values]]
+    assert fused_experts.serves(found[0], found[1], ACTIVATIONS["relu2"])
+    y = dense(*found, ACTIVATIONS["relu2"])
+    reference = feed_forward(*exact, ACTIVATIONS["relu2"])
+    assert (y.float() - reference).norm() < 0.01 * reference.norm()
+    y.backward(torch.ones_like(y))
+    reference.backward(torch.ones_like(reference))
+    for leaf, exact_leaf in zip(found, exact, strict=True):
+        assert leaf.grad is not None
+        assert exact_leaf.grad is not None
+        assert (leaf.grad.float() - exact_leaf.grad).norm() < 0.01 * exact_leaf.grad.norm()
 
 
 @pytest.mark.skipif(not is_here(fused_cross_entropy.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
