@@ -114,21 +114,43 @@ void pack_transposed(const bf16* from, long width, long K, pair* to) {
                 transpose((const pair*)from + (c + h) * (K / 2) + s, K / 2, to + s * COLUMNS + h);
 }
 
+// Entries of two rows, 32 each, in words: those of the first 16 columns, and those of the others.
+struct Words {
+    __m512i low, high;
+
+    Words(__m512i even, __m512i odd) {
+        alignas(64) static constexpr struct Places {
+            uint16_t at[64];
+            constexpr Places() : at() {
+                for (int i = 0; i < 64; ++i) at[i] = i / 2 + i % 2 * 32;
+            }
+        } places;
+        low = _mm512_permutex2var_epi16(even, _mm512_load_si512(places.at), odd);
+        high = _mm512_permutex2var_epi16(even, _mm512_load_si512(places.at + 32), odd);
+    }
+};
+
 // Packs [K][width] for `times`, or rows for the right of `slopes`: row(k) is where the k-th row stands.
 template <class Row>
 void pack(Row row, long K, long width, pair* to) {
     for (long k = 0; k < K; k += 2) {
         const bf16 *even = row(k), *odd = row(k + 1);
-        for (long c = 0; c < width; c += 16)
-            _mm512_store_si512(to + (c / COLUMNS * (K / 2) + k / 2) * COLUMNS + c % COLUMNS,
-                               paired(half(even + c), half(odd + c)));
+        pair* place = to + k / 2 * COLUMNS;
+        for (long c = 0; c < width; c += COLUMNS, place += K / 2 * COLUMNS) {
+            const Words words(_mm512_loadu_si512(even + c), _mm512_loadu_si512(odd + c));
+            _mm512_store_si512(place, words.low);
+            _mm512_store_si512(place + 16, words.high);
+        }
     }
 }
 
-// Puts 16 words of the pair of rows `step` from `column` on where the left of `slopes` expects them.
-inline void put_left(pair* to, long steps, long step, long column, __m512i words) {
-    _mm256_store_si256((__m256i*)(to + column * steps + step * ROWS), _mm512_castsi512_si256(words));
-    _mm256_store_si256((__m256i*)(to + (column + ROWS) * steps + step * ROWS), _mm512_extracti64x4_epi64(words, 1));
+// Puts words of the pair of rows `step` from `column` on where the left of `slopes` expects them.
+inline void put_left(pair* to, long steps, long step, long column, const Words& words) {
+    to += column * steps + step * ROWS;
+    _mm256_store_si256((__m256i*)to, _mm512_castsi512_si256(words.low));
+    _mm256_store_si256((__m256i*)(to + ROWS * steps), _mm512_extracti64x4_epi64(words.low, 1));
+    _mm256_store_si256((__m256i*)(to + 2 * ROWS * steps), _mm512_castsi512_si256(words.high));
+    _mm256_store_si256((__m256i*)(to + 3 * ROWS * steps), _mm512_extracti64x4_epi64(words.high, 1));
 }
 
 // Of every token the sum of its rows.
@@ -198,10 +220,10 @@ extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const
             std::fill(x_block + count * D, x_block + whole * D, 0);
             times(x_block, whole, D, packed_up, F, [&](long r, long f, __m512 low, __m512 high) {
                 const __m512 zero = _mm512_setzero_ps();  // first in max: NaN stays NaN
-                bf16 positive[COLUMNS];
-                _mm512_storeu_si512(positive, joined(_mm512_max_ps(zero, low), _mm512_max_ps(zero, high)));
-                const __m512 a = wide(positive), b = wide(positive + 16);
-                if (r < count) _mm512_storeu_si512(kept + (first + r) * F + f, _mm512_loadu_si512(positive));
+                const __m512i positive = joined(_mm512_max_ps(zero, low), _mm512_max_ps(zero, high));
+                const __m512 a = wide(_mm512_castsi512_si256(positive));
+                const __m512 b = wide(_mm512_extracti64x4_epi64(positive, 1));
+                if (r < count) _mm512_storeu_si512(kept + (first + r) * F + f, positive);
                 _mm512_storeu_si512(hidden + r * F + f, joined(_mm512_mul_ps(a, a), _mm512_mul_ps(b, b)));
             });
             times(hidden, whole, F, packed_down, D, [&](long r, long d, __m512 low, __m512 high) {
@@ -242,10 +264,13 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
             pack(row_of(x), whole, D, x_right);
             const auto row = row_of(dy);
             for (long r = 0; r < whole; r += 2) {
-                std::copy_n(row(r), D, dy_block + r * D);
-                std::copy_n(row(r + 1), D, dy_block + (r + 1) * D);
-                for (long d = 0; d < D; d += 16)
-                    put_left(dy_left, steps, r / 2, d, paired(half(row(r) + d), half(row(r + 1) + d)));
+                const bf16 *even_row = row(r), *odd_row = row(r + 1);
+                for (long d = 0; d < D; d += COLUMNS) {
+                    const __m512i even = _mm512_loadu_si512(even_row + d), odd = _mm512_loadu_si512(odd_row + d);
+                    _mm512_storeu_si512(dy_block + r * D + d, even);
+                    _mm512_storeu_si512(dy_block + (r + 1) * D + d, odd);
+                    put_left(dy_left, steps, r / 2, d, Words(even, odd));
+                }
             }
             std::fill_n(dgate.at, whole * 16, 0.0f);
             __m512i even_slope = _mm512_setzero_si512(), even_hidden = even_slope;
@@ -269,13 +294,11 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
                     even_slope = slopes, even_hidden = hiddens;
                     return;
                 }
-                const auto low_half = [](__m512i v) { return _mm512_castsi512_si256(v); };
-                const auto high_half = [](__m512i v) { return _mm512_extracti64x4_epi64(v, 1); };
-                put_left(slope_left, steps, r / 2, f, paired(low_half(even_slope), low_half(slopes)));
-                put_left(slope_left, steps, r / 2, f + 16, paired(high_half(even_slope), high_half(slopes)));
+                put_left(slope_left, steps, r / 2, f, Words(even_slope, slopes));
+                const Words words(even_hidden, hiddens);
                 pair* place = hidden_right + f * steps + r / 2 * COLUMNS;
-                _mm512_store_si512(place, paired(low_half(even_hidden), low_half(hiddens)));
-                _mm512_store_si512(place + 16, paired(high_half(even_hidden), high_half(hiddens)));
+                _mm512_store_si512(place, words.low);
+                _mm512_store_si512(place + 16, words.high);
             });
             for (long r = 0; r < count; ++r)
                 dgate_row[first + r] = _mm512_reduce_add_ps(_mm512_load_ps(dgate + r * 16));
