@@ -6,6 +6,7 @@ MixoptError
 |-- EmptySpace        constraints that no mixture satisfies: names the numbers, and what would open it
 |-- SearchError       a search cannot go on as asked (another driver, a changed corpus, a spent budget)
 |-- SearchStopped     somebody asked a running search to stop
+|   `-- DomainsChanged    ... since its domains are others now: it goes on at once with these
 |-- BrainError        what proposes trials failed, and failed again
 |-- TableError        a table of runs cannot be used: names every fault and its rows
 |-- ReplayError       a table of runs cannot be replayed as asked: names what it lacks
@@ -39,6 +40,10 @@ class SearchError(MixoptError):
 
 class SearchStopped(MixoptError):
     """Somebody asked a running search to stop."""
+
+
+class DomainsChanged(SearchStopped):
+    """A running search stopped since its domains are others now; whoever ran it goes on with these."""
 
 
 class BrainError(MixoptError):

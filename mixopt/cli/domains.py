@@ -67,18 +67,17 @@ def domains(
             print(json.dumps(rows, indent=2) if as_json else "\n".join(said))
             return
         from mixopt.search.domain_edits import ARGUMENTS, edit_of
-        from mixopt.search.domains import carry_out, plan, refuse_driven
+        from mixopt.search.domains import carry_out, is_recorded, plan
         from mixopt.text import Folders
 
         if action not in ARGUMENTS:
             fail(f"nobody knows the action {action!r}; known: list, {', '.join(ARGUMENTS)}")
         edit = edit_of(action, names or [], tokens=tokens or [], sources=source or [], changed=changed, file=file)
-        if not dry_run:
-            refuse_driven(ledger, found)
         folders = Folders.beside(store)
         worked_out = plan(ledger, found, edit, folders, report=lambda line: print(line, file=sys.stderr))
         done = "nothing is recorded; run it again without --dry-run" if dry_run else carry_out(ledger, worked_out)
+        recorded = is_recorded(ledger, worked_out)
     if as_json:
-        print(json.dumps(worked_out.plain() | {"recorded": not dry_run, "done": done}, indent=2, allow_nan=False))
+        print(json.dumps(worked_out.plain() | {"recorded": recorded, "done": done}, indent=2, allow_nan=False))
         return
     print("\n".join([*worked_out.lines, done]))

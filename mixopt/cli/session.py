@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from mixopt.cli.app import end_on_sigterm
-from mixopt.cli.watch import watching
+from mixopt.cli.watch import View, watching
 from mixopt.config import SearchConfig
+from mixopt.errors import DomainsChanged
 from mixopt.plan.ground import slots_ahead, text_ahead
 from mixopt.plan.outlook import Outlook, look_ahead
 from mixopt.search.launch import driving, prepare_text, start_workers
@@ -27,7 +28,26 @@ def run_search(
     `started_s` is when the command began, on the monotonic clock; `folder` holds text and artifacts, None: the store's.
     """
     folders = Folders.beside(store) if folder is None else Folders.inside(folder.resolve())
-    with Store(store) as ledger, watching() as view, ThreadPoolExecutor(max_workers=1) as pool:
+    with watching() as view:
+        is_over = False
+        while not is_over:
+            try:
+                _run_once(config, view, store=store, folders=folders, started_s=started_s, address=address)
+                is_over = True
+            except DomainsChanged as change:
+                view.line(f"{change}; what was in training is given up, uncharged, and the search goes on")
+                started_s = time.monotonic()  # what passed before is on record with the trials
+
+
+def _run_once(
+    config: SearchConfig, view: View, *, store: str, folders: Folders, started_s: float, address: str | None
+) -> None:
+    """Run or resume the search as it stands now, to its end.
+
+    Raises:
+        DomainsChanged: it stands otherwise by now.
+    """
+    with Store(store) as ledger, ThreadPoolExecutor(max_workers=1) as pool:
         config, said = standing(ledger, with_recorded(config, ledger))
         for line in said:
             view.line(line)

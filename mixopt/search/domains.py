@@ -1,8 +1,5 @@
 """Domains that change while a search goes on: what stays, what is stale, what it costs; and then on record."""
 
-import os
-import socket
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,10 +10,10 @@ from mixopt.search.domain_edits import Edit, Edited, edited
 from mixopt.search.domain_text import changed_fraction, check_measures, strange_fraction
 from mixopt.search.launch import as_begun, prepare_text, recorded_text
 from mixopt.search.ledger import STALE_LIMIT
-from mixopt.search.revising import signed
+from mixopt.search.revising import CHANGE_DOMAINS, signed
 from mixopt.search.revision import money
 from mixopt.search.setting import Setting
-from mixopt.search.wishes import LEASE_S, is_driven
+from mixopt.search.wishes import wish
 from mixopt.text import Folders, Say
 from proxies.corpus import DomainTokens, open_corpus
 from store import OUTSIDE, DomainChange, Search, Store, Trial
@@ -106,46 +103,33 @@ def plan(store: Store, search: Search, edit: Edit, folders: Folders, *, report: 
     )
 
 
-def refuse_driven(store: Store, search: Search) -> None:
-    """Raise SearchError where somebody drives the search: its workers, its brain and its experts know the old domains.
-
-    What is on record would follow; but what is in training or being thought of would come back in domains that are no
-    more, so that the driver ends first, and the next one begins with the new text.
-    """
-    lease = store.lease(search.id)
-    if lease is None or not is_driven(store, search):
-        return
-    driver = f"process {lease.pid} on {lease.host}, since {lease.acquired_at:%Y-%m-%d %H:%M} UTC"
-    raise SearchError(
-        f"{search.name!r} is being driven ({driver}), and what it trains now is of the domains as they are; stop it "
-        f"with `mixopt cancel {search.name}`, which loses no finished trial and charges none that is cut short, say "
-        "this again, and go on with `mixopt run`; to see first what would become of its trials, and have the text "
-        "prepared meanwhile, add --dry-run"
-    )
-
-
 def carry_out(store: Store, found: Plan) -> str:
-    """Record the change that was planned, and return what was done.
+    """Record the change that was planned, or leave it for the search's driver, and return what was done.
+
+    A driver gives up what it trains, uncharged, as that would end in domains that are no more, and begins anew.
 
     Raises:
-        SearchError: the search was revised meanwhile, or somebody drives it now. LeaseHeld: since this very moment.
+        SearchError: the search was revised meanwhile.
     """
-    search, owner = found.search, f"domains:{uuid.uuid4().hex}"
-    refuse_driven(store, search)
-    store.acquire_lease(search.id, owner=owner, host=socket.gethostname(), pid=os.getpid(), ttl_s=LEASE_S)
-    try:
-        if store.search(search.id).config_hash != search.config_hash:
-            raise SearchError(f"{search.name!r} was revised by somebody else meanwhile; look at it, and say it again")
-        note = signed([found.said])
-        revision = store.change_domains(
-            search.id, found.change, config=found.config.resolved(), config_hash=found.config.digest(), note=note
-        )
-    finally:
-        store.release_lease(search.id, owner=owner)
+    search, change = found.search, found.change
+    payload = {
+        "change": {name: getattr(change, name) for name in ("parts", "revised", "domains", "corpus")},
+        "config": found.config.resolved(),
+        "base": search.config_hash,
+        "note": signed([found.said]),
+    }
+    done = wish(store, search, CHANGE_DOMAINS, payload)
+    if not is_recorded(store, found):
+        return f"{done}: what it trains now is given up, uncharged, and it goes on with the new text"
     return (
-        f"revision {revision.number}: {note}; go on with: mixopt run FILE (the one from before will do, and "
-        f"`mixopt show {search.name} --file` prints one that says it all)"
+        f"{done}; go on with: mixopt run FILE (the one from before will do, and `mixopt show {search.name} --file` "
+        "prints one that says it all)"
     )
+
+
+def is_recorded(store: Store, found: Plan) -> bool:
+    """Say whether the search has the domains that were planned."""
+    return store.search(found.search.id).config_hash == found.config.digest()
 
 
 def _same_tokens(search: Search, wanted: Edited, edit: Edit) -> Edited:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from mixopt.config import SearchConfig
-from mixopt.errors import SearchError, SearchStopped
+from mixopt.errors import DomainsChanged, SearchError, SearchStopped
 from mixopt.evidence import IMPORTED, Evidence, Experts, Proposal, Purse, Strategy
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.search.allowance import Allowance, seconds_a_trial
@@ -32,7 +32,7 @@ from mixopt.search.ledger import (
 )
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
-from mixopt.search.revising import REVISE
+from mixopt.search.revising import CHANGE_DOMAINS, REVISE
 from mixopt.search.setting import Setting
 from mixopt.search.snapshot import Phase, Running, Snapshot, best_of, count_states, hopeless, phase_of, result, title
 from mixopt.search.telling import handed_out
@@ -209,7 +209,7 @@ class Driver:
         """Do what others ask for: to stop a trial, or the search; to propose trials; to record what was told.
 
         Raises:
-            SearchStopped: it was the search.
+            SearchStopped: it was the search. DomainsChanged: its workers, brain and experts know others than there are.
         """
         for message in self.store.messages(self.search.id):
             if message.kind == ASK:
@@ -219,9 +219,12 @@ class Driver:
                     self.store.mark_drained(message.id)
                 continue
             if message.kind != CANCEL:
-                self.say(heed(self.store, self.search, message))
+                said = heed(self.store, self.search, message)
+                self.say(said)
                 if message.kind == REVISE:
                     self._take_up()
+                if message.kind == CHANGE_DOMAINS and self._is_revised():
+                    raise DomainsChanged(said)
                 continue
             self.store.mark_drained(message.id)  # first: the next driver is not to stop again
             if message.payload["trial"] is None:
@@ -238,6 +241,10 @@ class Driver:
         self.setting = Setting.of(config, self.setting.text, artifacts=self.setting.artifacts)
         self.strategy = STRATEGIES[config.strategy.name](self.setting.problem)
         self._over = False
+
+    def _is_revised(self) -> bool:
+        """Say whether the search stands otherwise than this driver goes by."""
+        return self.store.search(self.search.id).config_hash != self.setting.config.digest()
 
     def _cancel(self, number: int) -> None:
         """End one trial that is not over; nothing is charged for it, and its mixture may be proposed again."""

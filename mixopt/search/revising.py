@@ -8,9 +8,10 @@ from typing import Any
 
 from mixopt.config import SearchConfig
 from mixopt.errors import SearchError
-from store import Search, Store
+from store import DomainChange, Search, Store
 
 REVISE = "revise"  # {"config": plain, "base": hash of what it revises, "note": text}
+CHANGE_DOMAINS = "domains"  # as REVISE, and {"change": what `DomainChange` has}
 FILE_CHANGED = "the file changed"  # begins the note of a revision that `mixopt run` found in the file
 
 FIXED = ("seed", "corpus", "evaluation", "target", "experts", "simulated")
@@ -85,11 +86,28 @@ def revise(store: Store, search: Search, *, config: Mapping[str, Any], base: str
     current = store.search(search.id)
     wanted = SearchConfig.from_plain(config)
     if current.config_hash != wanted.digest():
-        if current.config_hash != base:
-            raise SearchError(f"{search.name!r} was revised by somebody else meanwhile; look at it, and revise again")
+        _refuse_other(current, base)
         check_revision(current, wanted, is_driven=False)
     revision = store.revise_search(search.id, config=wanted.resolved(), config_hash=wanted.digest(), note=note)
     return f"revision {revision.number}: {revision.note}"
+
+
+def change_domains(
+    store: Store, search: Search, *, change: Mapping[str, Any], config: Mapping[str, Any], base: str, note: str
+) -> str:
+    """Record what became of domains, as it was worked out for the configuration of hash `base`; as `revise` does.
+
+    Raises:
+        SearchError: the search was revised otherwise in between.
+    """
+    current = store.search(search.id)
+    wanted = SearchConfig.from_plain(config)
+    if current.config_hash != wanted.digest():
+        _refuse_other(current, base)
+        became = DomainChange(**change)
+        store.change_domains(search.id, became, config=wanted.resolved(), config_hash=wanted.digest(), note=note)
+    last = store.revisions(search.id)[-1]
+    return f"revision {last.number}: {last.note}"
 
 
 def standing(store: Store, config: SearchConfig) -> tuple[SearchConfig, list[str]]:
@@ -128,6 +146,11 @@ def author() -> str:
 def root_of(search: Search) -> Path:
     """Return the folder where relative paths of a search's sources start, as far as anybody wrote it down."""
     return Path(str(search.corpus.get("root") or Path.cwd()))
+
+
+def _refuse_other(search: Search, base: str) -> None:
+    if search.config_hash != base:
+        raise SearchError(f"{search.name!r} was revised by somebody else meanwhile; look at it, and say it again")
 
 
 def _leaves(value: object, path: str = "") -> dict[str, object]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mixopt.errors import SearchError
-from mixopt.search.revising import REVISE, revise
+from mixopt.search.revising import CHANGE_DOMAINS, REVISE, change_domains, revise
 from mixopt.search.telling import TELL, record_told
 from store import LeaseHeld, Message, Search, Store, StoreError
 
@@ -90,4 +90,5 @@ WISHES: Mapping[str, Callable[..., str]] = {
     "retract": retract,
     TELL: record_told,
     REVISE: revise,
+    CHANGE_DOMAINS: change_domains,
 }

@@ -12,6 +12,7 @@ from mixopt.search.setting import Setting
 from mixopt.text import Folders
 from store import Store
 from tests.cli.test_commands import call
+from tests.mixopt.search.small_search import changed, setting_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulated.yaml"
 
@@ -40,10 +41,6 @@ def test_a_change_is_proposed_with_its_cost_and_recorded_when_it_is_meant(
         store.acquire_lease(1, owner="driver", host="h", pid=7, ttl_s=600.0)
         assert call(*words, "--dry-run", monkeypatch=monkeypatch) == 0
         capsys.readouterr()
-        assert call(*words, monkeypatch=monkeypatch) == 1
-        assert re.search(
-            r"driven \(process 7 on h, since 20.* UTC\).*mixopt run.*add --dry-run", capsys.readouterr().err
-        )
         store.release_lease(1, owner="driver")
     assert call(*words, monkeypatch=monkeypatch) == 0
     assert json.loads(capsys.readouterr().out)["recorded"]
@@ -55,6 +52,27 @@ def test_a_change_is_proposed_with_its_cost_and_recorded_when_it_is_meant(
     shown = capsys.readouterr().out
     assert "poems is added" in shown
     assert "poems is called verse" in shown
+
+
+def test_a_change_of_a_driven_search_waits_for_the_one_who_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(changed().file_text(), encoding="utf-8")
+    with Store("mixopt.db") as store:
+        find_or_create(store, setting_of(changed()))
+        store.acquire_lease(1, owner="driver", host="h", pid=7, ttl_s=600.0)
+        assert call("domains", "simulated", "rename", "web", "crawl", "--json", monkeypatch=monkeypatch) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert not found["recorded"]
+        assert re.search(r"process 7 on h\); left in its inbox.*given up, uncharged", found["done"])
+        assert "crawl" not in store.searches()[0].domains
+        store.release_lease(1, owner="driver")
+        assert call("run", "small.yaml", monkeypatch=monkeypatch) == 0
+        assert "web is called crawl" in capsys.readouterr().err
+        assert next(iter(store.searches()[0].domains)) == "crawl"
+        assert store.searches()[0].state == "finished"
+        assert {trial.state for trial in store.trials(1)} == {"completed"}
 
 
 def test_a_wrong_change_is_one_line(

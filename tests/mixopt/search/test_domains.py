@@ -1,6 +1,5 @@
 """Domains that change while a search goes on: what was seen stays usable, and the driver goes on from it."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,16 @@ import pytest
 from dashboard import progress
 from dashboard.frames import search_frames
 from mixopt.config import SearchConfig, load
-from mixopt.errors import MixoptError
+from mixopt.errors import DomainsChanged, MixoptError
 from mixopt.search.asking import ask, tell
 from mixopt.search.domain_edits import Edit, edit_of
-from mixopt.search.domains import Plan, carry_out, plan
+from mixopt.search.domains import Plan, carry_out, is_recorded, plan
 from mixopt.search.launch import driving, find_or_create, start_workers
 from mixopt.search.ledger import STALE_LIMIT, read_history
 from mixopt.search.report import plain_trials, report
-from mixopt.search.revising import standing
+from mixopt.search.revising import REVISE, standing
 from mixopt.search.snapshot import best_of
+from mixopt.search.wishes import wish
 from mixopt.text import Folders
 from store import Search, Store
 from tests.mixopt.search.small_search import changed, setting_of
@@ -169,6 +169,46 @@ def test_what_waits_for_the_old_text_is_given_up_uncharged_and_said_before(store
     assert all(store.trial(search.id, number).charged_flops == 0.0 for number in waiting)
 
 
+def test_a_driver_gives_up_what_it_trains_and_leaves_for_one_of_the_new_domains(store: Store) -> None:
+    config = changed()
+    with driving(setting_of(config), store=store, workers=start_workers(config), elapsed_s=0.0) as driver:
+        steps = driver.drive()
+        next(steps)
+        found = planned(store, "rename", "web", "crawl")
+        assert "left in its inbox" in carry_out(store, found)
+        assert not is_recorded(store, found)
+        with pytest.raises(DomainsChanged, match="web is called crawl"):
+            list(steps)
+        driver.put_away()
+    search = store.searches()[0]
+    assert is_recorded(store, found)
+    before = store.trials(search.id)
+    assert {trial.state for trial in before} == {"completed", "queued"}
+    assert store.messages(search.id) == []
+    drive(store, config)
+    waiting = [trial.number for trial in before if trial.state == "queued"]
+    assert {store.trial(search.id, number).state for number in waiting} == {"cancelled"}
+    later = store.trials(search.id)[len(before) :]
+    assert later
+    assert all(trial.state == "completed" and set(trial.recipe[0][1]) == set(trial.weights) for trial in later)
+
+
+def test_a_change_worked_out_for_other_domains_is_refused_by_the_driver(store: Store) -> None:
+    config = changed()
+    said: list[str] = []
+    with driving(setting_of(config), store=store, workers=start_workers(config), elapsed_s=0.0) as driver:
+        for count, snapshot in enumerate(driver.drive()):
+            said += snapshot.news
+            if count == 1:
+                found = planned(store, "rename", "web", "crawl")
+                more = changed(budget_flops=3.1e13)
+                wish(store, found.search, REVISE, {"config": more.resolved(), "base": config.digest(), "note": "more"})
+                carry_out(store, found)
+    assert any("could not be done: 'simulated' was revised by somebody else meanwhile" in line for line in said)
+    assert "crawl" not in store.searches()[0].domains
+    assert store.searches()[0].state == "finished"
+
+
 def test_a_trial_that_others_train_ends_as_what_it_was(store: Store) -> None:
     search = begun(store, changed(), trials=2)
     [trial] = ask(store, search.name, n=1)
@@ -221,19 +261,15 @@ def test_what_cannot_be_is_refused_and_changes_nothing(store: Store) -> None:
     assert len(store.revisions(search.id)) == 1
 
 
-def test_domains_change_only_where_nobody_drives_and_nobody_revised_meanwhile(store: Store) -> None:
-    config = changed()
-    find_or_create(store, setting_of(config))
-    with driving(setting_of(config), store=store, workers=start_workers(config), elapsed_s=0.0):
-        ahead = planned(store, "rename", "web", "crawl")
-        assert "web is called crawl" in ahead.lines[0]
-        with pytest.raises(MixoptError, match=f"process {os.getpid()} on .* stop it with `mixopt cancel simulated`"):
-            carry_out(store, ahead)
-    assert "crawl" not in store.searches()[0].domains
+def test_domains_change_only_where_nobody_revised_meanwhile(store: Store) -> None:
+    find_or_create(store, setting_of(changed()))
     first, second = planned(store, "rename", "web", "crawl"), planned(store, "rename", "web", "net")
     carry_out(store, first)
     with pytest.raises(MixoptError, match="revised by somebody else meanwhile"):
         carry_out(store, second)
+    revisions = store.revisions(first.search.id)
+    assert carry_out(store, first).startswith("revision 1: web is called crawl")  # heard twice, it is recorded once
+    assert store.revisions(first.search.id) == revisions
 
 
 def test_an_edit_is_plain() -> None:
