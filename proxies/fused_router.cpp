@@ -6,6 +6,7 @@
 // bias each, are chosen, and their scores are the gates, divided by their sum where they are to be normalized.
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "bfloat16.h"
@@ -15,17 +16,21 @@ namespace {
 constexpr long LANES = 16;
 constexpr float LOG2E = 1.44269504f;
 
-// logits[N][E] = x weights'.
-void multiply(const bf16* x, const float* weights, float* logits, long N, long D, long E) {
-    std::vector<float> row(D);
-    for (long n = 0; n < N; ++n) {
-        for (long d = 0; d < D; d += LANES) _mm512_storeu_ps(&row[d], wide(x + n * D + d));
-        for (long e = 0; e < E; ++e) {
-            __m512 sum = _mm512_setzero_ps();
-            for (long d = 0; d < D; d += LANES)
-                sum = _mm512_fmadd_ps(_mm512_loadu_ps(&row[d]), _mm512_loadu_ps(weights + e * D + d), sum);
-            logits[n * E + e] = _mm512_reduce_add_ps(sum);
+// logits[R][E] = x weights', by `row`, room for R rows in float32.
+template <int R>
+void multiply(const bf16* x, const float* weights, float* row, float* logits, long D, long E) {
+    for (long d = 0; d < R * D; d += LANES) _mm512_storeu_ps(row + d, wide(x + d));
+    for (long e = 0; e < E; ++e) {
+        __m512 sums[R];
+#pragma GCC unroll 4
+        for (long r = 0; r < R; ++r) sums[r] = _mm512_setzero_ps();
+        for (long d = 0; d < D; d += LANES) {
+            const __m512 weight = _mm512_loadu_ps(weights + e * D + d);
+#pragma GCC unroll 4
+            for (long r = 0; r < R; ++r) sums[r] = _mm512_fmadd_ps(_mm512_loadu_ps(row + r * D + d), weight, sums[r]);
         }
+#pragma GCC unroll 4
+        for (long r = 0; r < R; ++r) logits[r * E + e] = _mm512_reduce_add_ps(sums[r]);
     }
 }
 
@@ -85,14 +90,30 @@ void sigmoid(const float* logits, float* scores, long N, long E) {
     });
 }
 
-// Notes the K largest of score + bias, the largest first; of equal ones the first.
-void choose(const float* scores, const float* biases, float* kept, long* experts, long E, long K) {
-    for (long e = 0; e < E; ++e) {
-        const float value = scores[e] + (biases ? biases[e] : 0.0f);
-        long place = std::min(e, K);
-        for (; place > 0 && value > kept[place - 1]; --place)
-            if (place < K) kept[place] = kept[place - 1], experts[place] = experts[place - 1];
-        if (place < K) kept[place] = value, experts[place] = e;
+// Notes the K largest of score + bias, the largest first; of equal ones the first. `left` has room for E and a line: no
+// branch depends on the scores, which no processor could foresee.
+void choose(const float* scores, const float* biases, float* left, long* experts, long E, long K) {
+    const __m512 taken = _mm512_set1_ps(NAN), least = _mm512_set1_ps(-INFINITY);  // NaN equals and exceeds nothing
+    for (long e = 0; e < E; e += LANES) {
+        const __m512 score = _mm512_mask_loadu_ps(taken, before(e, E), scores + e);
+        const __m512 bias = biases ? _mm512_maskz_loadu_ps(before(e, E), biases + e) : _mm512_setzero_ps();
+        _mm512_storeu_ps(left + e, _mm512_add_ps(score, bias));
+    }
+    for (long k = 0; k < K; ++k) {
+        __m512 most = least;
+        for (long e = 0; e < E; e += LANES) most = _mm512_max_ps(_mm512_loadu_ps(left + e), most);
+        const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+        long found = E;
+        for (long e = 0; e < E && found == E; e += LANES) {
+            const __m512 here = _mm512_loadu_ps(left + e);
+            const unsigned equal = _mm512_cmp_ps_mask(here, top, _CMP_EQ_OQ);
+            if (!equal) continue;
+            found = e + __builtin_ctz(equal);
+            _mm512_storeu_ps(left + e, _mm512_mask_mov_ps(here, equal & -equal, taken));
+        }
+        if (found == E)  // the scores are no numbers: some expert
+            for (found = 0; std::count(experts, experts + k, found);) ++found;
+        experts[k] = found;
     }
 }
 
@@ -102,14 +123,18 @@ void choose(const float* scores, const float* biases, float* kept, long* experts
 extern "C" void route(const bf16* x, const float* weights, const float* biases, float* logits, float* scores,
                       float* gates, long* experts, long M, long N, long D, long E, long K, long sigmoids,
                       long normalized) {
-    std::vector<float> kept(K);
+    std::vector<float> rows(4 * D), left(E + LANES);
     for (long m = 0; m < M; ++m) {
         const long first = m * N * E;
-        multiply(x + m * N * D, weights + m * E * D, logits + first, N, D, E);
+        long done = 0;
+        for (; done + 4 <= N; done += 4)
+            multiply<4>(x + (m * N + done) * D, weights + m * E * D, rows.data(), logits + first + done * E, D, E);
+        for (; done < N; ++done)
+            multiply<1>(x + (m * N + done) * D, weights + m * E * D, rows.data(), logits + first + done * E, D, E);
         (sigmoids ? sigmoid : softmax)(logits + first, scores + first, N, E);
         const float* own = biases ? biases + m * E : nullptr;
         for (long n = m * N; n < (m + 1) * N; ++n) {
-            choose(scores + n * E, own, kept.data(), experts + n * K, E, K);
+            choose(scores + n * E, own, left.data(), experts + n * K, E, K);
             float sum = 0.0f;
             for (long k = n * K; k < (n + 1) * K; ++k) sum += gates[k] = scores[n * E + experts[k]];
             for (long k = n * K; k < (n + 1) * K && normalized; ++k) gates[k] /= sum;

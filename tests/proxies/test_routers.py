@@ -62,13 +62,14 @@ IN_LOOP = [name for name, router in ROUTERS.items() if router.rule is not None]
 
 @here
 @pytest.mark.parametrize("name", IN_LOOP)
-@pytest.mark.parametrize("top_k", [1, 3])
-def test_a_router_in_one_loop_is_that_of_plain_operators(name: str, top_k: int) -> None:
+@pytest.mark.parametrize(("experts", "top_k"), [(5, 1), (5, 3), (40, 6)])
+def test_a_router_in_one_loop_is_that_of_plain_operators(name: str, experts: int, top_k: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    x, weights, biases = (torch.randn(shape, generator=generator) for shape in ((2 * 37, 96), (2, 5, 96), (2, 5)))
+    shapes = ((2 * 37, 96), (2, experts, 96), (2, experts))
+    x, weights, biases = (torch.randn(shape, generator=generator) for shape in shapes)
     leaves = (x.bfloat16().requires_grad_(), (weights / 10).requires_grad_())
     state = biases / 10 if name == "sigmoid" else torch.empty(2, 0)
-    slopes = [torch.randn(2 * 37, width, generator=generator) for width in (5, 5, top_k)]
+    slopes = [torch.randn(2 * 37, width, generator=generator) for width in (experts, experts, top_k)]
     found = []
     assert fused_router.serves(leaves[0])
     for router in (ROUTERS[name], replace(ROUTERS[name], rule=None)):
