@@ -29,6 +29,7 @@ from mixopt.search.ledger import (
     read_history,
     record,
     take_back,
+    trained_experts,
 )
 from mixopt.search.packing import most_together, packs
 from mixopt.search.provenance import provenance
@@ -100,6 +101,7 @@ class Driver:
     _fractions: dict[int, float] = field(default_factory=dict)
     _news: list[str] = field(default_factory=list)
     _experts: Experts | None = None
+    _experts_runs: Mapping[str, str] = field(default_factory=dict)
     _started_s: float = 0.0
     _driven_before_s: float = 0.0
     _over: bool = False
@@ -538,8 +540,9 @@ class Driver:
         return list(self._known.values())  # a new one has the highest number, so that they stay in order
 
     def _evidence(self, trials: Sequence[Trial]) -> Evidence:
-        if self._experts is None:
-            self._experts = self.experts_of(trials)
+        runs = trained_experts(trials)
+        if self._experts is None or self._experts_runs != runs:  # one may have been taken back, and trained again
+            self._experts, self._experts_runs = self.experts_of(trials), runs
         return read_evidence(trials, self.setting, self._experts)
 
     def _recommendation(self) -> dict[str, Any] | None:

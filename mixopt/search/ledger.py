@@ -125,6 +125,11 @@ def expert_of(trial: Trial) -> str | None:
     return next((name for name, weight in trial.weights.items() if weight == 1.0), None)
 
 
+def trained_experts(trials: Sequence[Trial]) -> dict[str, str]:
+    """Return the runs of the data experts by domain."""
+    return {name: trial.run_hash for trial in trials if (name := expert_of(trial)) is not None}
+
+
 def expert_runs(proposal: Proposal, trials: Sequence[Trial], setting: Setting) -> ExpertRuns | None:
     """Return the data experts that the training of `proposal` starts from; None where it starts from none.
 
@@ -134,7 +139,7 @@ def expert_runs(proposal: Proposal, trials: Sequence[Trial], setting: Setting) -
     rung = setting.config.rung(setting.rung_of(proposal))
     if not rung.merges_experts:
         return None
-    found = {name: trial.run_hash for trial in trials if (name := expert_of(trial)) is not None}
+    found = trained_experts(trials)
     if not found.keys() & set(setting.names):
         raise SearchError(
             f"rung {rung.name!r} starts from the data experts, and none could be trained; `mixopt show` tells why"

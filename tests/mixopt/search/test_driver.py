@@ -218,6 +218,23 @@ def test_a_cancelled_expert_is_not_taken_for_done(store: Store) -> None:
     assert [trial.state for trial in experts].count("completed") == len(load(CONFIG).domains)
 
 
+def test_an_expert_that_is_taken_back_tells_nothing_more_and_is_trained_again(store: Store) -> None:
+    config = changed(**SMALL)
+    told: list[object] = []
+    with begin(config, store) as driver:
+        for _ in driver.drive():
+            experts = driver._evidence(driver._trials()).experts
+            if experts is not None and not told:
+                store.post(driver.search.id, "retract", {"trial": 2, "reason": "wrong text"})
+            told += [experts] if told or experts is not None else []
+    assert None in told
+    assert told[0] is not told[-1] is not None
+    experts = [trial for trial in trials(store) if trial.purpose == "expert"]
+    assert [trial.number for trial in experts if trial.state == "retracted"] == [2]
+    assert experts[-1].weights == experts[2].weights
+    assert experts[-1].state == "completed"
+
+
 def test_what_ended_while_the_search_was_interrupted_is_recorded(store: Store) -> None:
     config = changed(**SMALL)
     workers = Interrupted(config)
