@@ -1,6 +1,7 @@
 """What is recorded of trials, by columns, and how that is read from their rows."""
 
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -190,10 +191,8 @@ def _weights(
         .join(TrialRow, TrialRow.id == WeightRow.trial_id)
         .where(condition)
     )
-    columns: dict[int, Floats] = {}
+    columns = defaultdict[int, Floats](lambda: nothing(len(places)))
     for trial_id, domain_id, weight in raw_rows(session, query):
-        if domain_id not in columns:
-            columns[domain_id] = nothing(len(places))
         columns[domain_id][places[trial_id]] = weight
     return {names[domain_id]: columns[domain_id] for domain_id in sorted(columns)}
 
@@ -208,16 +207,11 @@ def _measured(
         .join(MeasurementRow, and_(MeasurementRow.run_id == TrialRow.run_id, MeasurementRow.part == TrialRow.part))
         .where(condition, TrialRow.state == "completed")
     )
-    losses: dict[str, Floats] = {}
-    accuracies: dict[str, Floats] = {}
-    items: dict[str, Floats] = {}
+    losses, accuracies, items = (defaultdict[str, Floats](lambda: nothing(len(places))) for _ in range(3))
     for trial_id, name, kind, value, count in raw_rows(session, query):
-        columns = losses if kind == "loss" else accuracies
-        if name not in columns:
-            columns[name] = nothing(len(places))
-        columns[name][places[trial_id]] = value
+        (losses if kind == "loss" else accuracies)[name][places[trial_id]] = value
         if count is not None:
-            items.setdefault(name, nothing(len(places)))[places[trial_id]] = count
+            items[name][places[trial_id]] = count
     return dict(sorted(losses.items())), dict(sorted(accuracies.items())), dict(sorted(items.items()))
 
 
