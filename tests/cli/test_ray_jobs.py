@@ -53,6 +53,7 @@ def head() -> Iterator[Head]:
                 "object_store_memory": 80 * 2**20,
                 "include_dashboard": True,
                 "dashboard_port": 0,
+                "dashboard_agent_listen_port": 0,  # jobs go through it; its usual port may be another head's
                 "temp_dir": folder,
             },
         )

@@ -1,7 +1,6 @@
 """Rungs that mislead are found out and no longer paid for; those that are fine stay."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def test_wide_trials_at_both_rungs_tell_which_rung_misleads(bench: Bench, change
     for i, mixture in enumerate(world.problem.space.sample(40, rng)):
         cheap = world.observe(2 * i, mixture, "small")
         rows += [
-            replace(cheap, losses={name: change(loss, rng) for name, loss in cheap.losses.items()}),
+            cheap._replace(losses={name: change(loss, rng) for name, loss in cheap.losses.items()}),
             world.observe(2 * i + 1, mixture, "large"),
         ]
     heard = listen(Evidence(history=History(observations=tuple(rows))), world.problem)
@@ -64,7 +63,7 @@ def searched(world: Any, change: Change, *, budget: float) -> Evidence:  # noqa:
             one = world.observe(len(seen), proposal.mixture, proposal.fidelity, proposal.seed)
             if one.fidelity == "small":
                 rng = np.random.default_rng(len(seen))
-                one = replace(one, losses={name: change(loss, rng) for name, loss in one.losses.items()})
+                one = one._replace(losses={name: change(loss, rng) for name, loss in one.losses.items()})
             seen.append(one)
 
 

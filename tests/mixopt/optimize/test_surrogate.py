@@ -122,7 +122,7 @@ def test_a_few_observations_are_enough_for_a_finite_model(bench: Bench, count: i
 def test_the_same_rows_again_and_constant_losses_do_no_harm(bench: Bench) -> None:
     world = bench()
     rows = world.evidence(cheap=8, top=2).history.observations
-    flat = tuple(replace(row, losses=dict.fromkeys(row.losses, 2.0)) for row in rows)
+    flat = tuple(row._replace(losses=dict.fromkeys(row.losses, 2.0)) for row in rows)
     model = fit(Evidence(history=History(observations=flat + flat)), world.problem)
     assert model is not None
     assert model.means(model.encoding.inputs(np.eye(7))) == pytest.approx(np.full((2, 7), 2.0), abs=1e-3)
@@ -143,7 +143,7 @@ def test_the_worst_set_is_an_objective_too(bench: Bench) -> None:
 def test_a_set_measured_only_lately_is_left_out_and_the_rest_is_modelled(bench: Bench) -> None:
     world = bench()
     rows = world.evidence(cheap=8, top=2).history.observations
-    old = tuple(replace(row, losses={k: v for k, v in row.losses.items() if k != "d6"}) for row in rows[:5])
+    old = tuple(row._replace(losses={k: v for k, v in row.losses.items() if k != "d6"}) for row in rows[:5])
     encoding = Encoding.of(Evidence(history=History(observations=(*old, *rows[5:]))), world.problem)
     assert encoding.sets == ("d0", "d1", "d2", "d3", "d4", "d5", "target")
 
@@ -151,7 +151,7 @@ def test_a_set_measured_only_lately_is_left_out_and_the_rest_is_modelled(bench: 
 def test_a_set_that_one_row_lacks_is_modelled_from_the_others(bench: Bench) -> None:
     world = bench()
     rows = world.evidence(cheap=24, top=2).history.observations
-    cut = replace(rows[0], losses={k: v for k, v in rows[0].losses.items() if k != "d6"})
+    cut = rows[0]._replace(losses={k: v for k, v in rows[0].losses.items() if k != "d6"})
     model = fit(Evidence(history=History(observations=(cut, *rows[1:]))), world.problem)
     whole = fit(Evidence(history=History(observations=rows)), world.problem)
     assert model is not None
