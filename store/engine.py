@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from store.errors import StoreUnavailable
+from store.interrupts import uninterrupted
 
 BUSY_TIMEOUT_S = 30.0  # how long a transaction waits for another one's write lock
 PATIENCE_S = 60.0  # how long one waits for a server that was there before: it may be restarting
@@ -47,7 +48,7 @@ class Connections:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a session that sees one state of the store."""
-        with self._told(), self._begun(self._reader) as session:
+        with uninterrupted(), self._told(), self._begun(self._reader) as session:
             yield session
 
     @contextmanager
@@ -57,7 +58,7 @@ class Connections:
             raise StoreUnavailable(
                 f"the store {self.shown} is open for reading only; open it without read_only to write"
             )
-        with self._told(), self._begun(self._writer) as session:
+        with uninterrupted(), self._told(), self._begun(self._writer) as session:
             yield session
 
     def use_write_ahead_log(self) -> None:

@@ -1,9 +1,13 @@
 """What a store does when the ground moves: a full disk, a clock that jumps back, a server that restarts."""
 
+import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -117,3 +121,34 @@ def test_a_server_that_was_never_there_is_said_at_once(cluster: Cluster) -> None
     with pytest.raises(StoreUnavailable, match="check that it can be reached"):
         Store(cluster.url("nowhere"))
     assert time.monotonic() - begun_s < engine.PATIENCE_S / 2
+
+
+def test_an_interrupt_at_any_moment_of_a_write_leaves_a_store_that_can_be_written(store: Store, search: Search) -> None:
+    moment = 0
+    while interrupted(store, search, after=moment):
+        store.set_state(search.id, "finished")
+        assert store.search(search.id).state == "finished"
+        moment += 29  # of some thousand lines
+    assert moment > 29 * 20
+
+
+def interrupted(store: Store, search: Search, *, after: int) -> bool:
+    """Press Ctrl-C after so many lines of a write; return whether it came to so many."""
+    left, trace = after, sys.gettrace()
+
+    def count(_frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
+        nonlocal left
+        left -= event == "line"
+        if left < 0:
+            sys.settrace(trace)
+            signal.raise_signal(signal.SIGINT)
+        return count
+
+    try:
+        sys.settrace(count)
+        store.set_state(search.id, "stopped")
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(trace)
+    return left < 0
