@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from proxies import fused_attention
 from proxies.layers import apply
-from proxies.native import is_here
+from proxies.native import runs, takes
 
 ROTARY_BASE = 10_000.0  # arXiv:2104.09864, Sec. 3.2.2
 softmax_backward = torch.ops.aten._softmax_backward_data  # noqa: SLF001  # torch's own, one pass instead of three
@@ -38,7 +38,7 @@ def attend(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, mask_TT: Tensor) -
     In bfloat16 on a processor by a loop in C++ where that is faster, else by masked products: torch's fused kernel has
     no fast path there.
     """
-    if qkv_BT3HK.dtype == torch.bfloat16 and qkv_BT3HK.device.type == "cpu":
+    if takes(qkv_BT3HK):
         if is_fused(qkv_BT3HK.shape[-1]):
             return fused_attention.attend(qkv_BT3HK, cos_TK, sin_TK)
         return masked(qkv_BT3HK, cos_TK, sin_TK, mask_TT)
@@ -49,9 +49,8 @@ def attend(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, mask_TT: Tensor) -
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_fused(head_width: int) -> bool:
-    """Say whether heads of that width go through the loop in C++: it must be faster here, and knows one thread."""
-    serves = head_width % fused_attention.HEAD_WIDTHS == 0 and torch.get_num_threads() == 1
-    return serves and is_here(fused_attention.SOURCE) and fused_gain() > 1.0
+    """Say whether heads of that width go through the loop in C++: it must be faster here."""
+    return head_width % fused_attention.HEAD_WIDTHS == 0 and runs(fused_attention.SOURCE) and fused_gain() > 1.0
 
 
 @cache

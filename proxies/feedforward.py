@@ -21,7 +21,7 @@ def feed_forward(x_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor, activation: Act
 
 def squared_relu(x: Tensor) -> Tensor:
     """Return relu(x)^2 (arXiv:2109.08668)."""
-    return fused_relu.squared_relu(x) if fused_relu.is_served(x) else layers.squared_relu(x)
+    return fused_relu.squared_relu(x) if fused_relu.serves(x) else layers.squared_relu(x)
 
 
 def swiglu(gate_and_value: Tensor) -> Tensor:

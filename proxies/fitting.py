@@ -158,7 +158,7 @@ def losses(models: Sequence[Decoder], tokens_MBS: Tensor) -> tuple[Tensor, Tenso
 
 def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """Return the cross entropy `N` of logits `N x V` against targets `N`, in float32, at most 88 nats."""
-    if fused_cross_entropy.is_served(logits_NV):
+    if fused_cross_entropy.serves(logits_NV):
         return fused_cross_entropy.cross_entropy(logits_NV, targets_N)
     return layers.cross_entropy(logits_NV, targets_N)
 

@@ -9,11 +9,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "bfloat16.h"
+#include "products.h"
 
 namespace {
 
-constexpr long ROWS = 8, COLUMNS = 32;
 constexpr long BLOCK = 128;  // queries whose weights are kept for the slopes of keys and values: they stay in the cache
 constexpr float LOG2E = 1.44269504f, LN2 = 0.69314718f;
 
@@ -21,35 +20,6 @@ template <class T>
 T* scratch(std::vector<T>& kept, long size) {
     kept.assign(size + 64 / sizeof(T), T(0));
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(kept.data()) + 63) & ~uintptr_t(63));
-}
-
-// to[8][32] (+)= the sum over steps s of left[r * row + s * step] . right[s * width + c].
-template <bool adds>
-inline void product(const pair* left, long row, long step, const pair* right, long width, long steps, float* to,
-                    long to_width) {
-    __m512 low[ROWS], high[ROWS];
-#pragma GCC unroll 8
-    for (long r = 0; r < ROWS; ++r) low[r] = high[r] = _mm512_setzero_ps();
-    for (long s = 0; s < steps; ++s) {
-        const __m512bh first = (__m512bh)_mm512_loadu_si512(right + s * width);
-        const __m512bh second = (__m512bh)_mm512_loadu_si512(right + s * width + 16);
-#pragma GCC unroll 8
-        for (long r = 0; r < ROWS; ++r) {
-            const __m512bh x = (__m512bh)_mm512_set1_epi32(left[r * row + s * step]);
-            low[r] = _mm512_dpbf16_ps(low[r], x, first);
-            high[r] = _mm512_dpbf16_ps(high[r], x, second);
-        }
-    }
-#pragma GCC unroll 8
-    for (long r = 0; r < ROWS; ++r) {
-        float* place = to + r * to_width;
-        if (adds) {
-            low[r] = _mm512_add_ps(low[r], _mm512_loadu_ps(place));
-            high[r] = _mm512_add_ps(high[r], _mm512_loadu_ps(place + 16));
-        }
-        _mm512_storeu_ps(place, low[r]);
-        _mm512_storeu_ps(place + 16, high[r]);
-    }
 }
 
 // Words [rows][words] to [words][rows]; rows is a multiple of 16.
@@ -162,7 +132,7 @@ extern "C" void attention(const bf16* qkv, const bf16* cos, const bf16* sin, bf1
             for (long first = 0; first < T; first += ROWS) {
                 const long width = std::min(P, (first + ROWS + 31) / 32 * 32);
                 for (long n = 0; n < width; n += COLUMNS)
-                    product<false>((const pair*)(q + first * K), K / 2, 1, keys + n, P, K / 2, scores + n, P);
+                    tile_to(scores + n, P, false, (const pair*)(q + first * K), K / 2, 1, keys + n, P, K / 2);
                 float totals[ROWS];
                 for (long r = 0; r < ROWS; ++r) {
                     const float top = largest(scores + r * P, first + r);
@@ -175,7 +145,7 @@ extern "C" void attention(const bf16* qkv, const bf16* cos, const bf16* sin, bf1
                     if (first + r < T) sums[(b * H + h) * T + first + r] = top + std::log2(totals[r]);
                 }
                 for (long c = 0; c < K; c += COLUMNS)
-                    product<false>((const pair*)weights, P / 2, 1, values + c, K, width / 2, out + c, K);
+                    tile_to(out + c, K, false, (const pair*)weights, P / 2, 1, values + c, K, width / 2);
                 for (long r = 0; r < std::min(ROWS, T - first); ++r)
                     for (long c = 0; c < K; c += 16) {
                         const __m512 mean = _mm512_div_ps(_mm512_loadu_ps(out + r * K + c), _mm512_set1_ps(totals[r]));
@@ -222,8 +192,8 @@ extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16*
                 for (long first = start; first < stop; first += ROWS) {
                     const long width = std::min(P, (first + ROWS + 31) / 32 * 32);
                     for (long n = 0; n < width; n += COLUMNS) {
-                        product<false>((const pair*)(q + first * K), K / 2, 1, keys + n, P, K / 2, scores + n, P);
-                        product<false>((const pair*)(g + first * K), K / 2, 1, values + n, P, K / 2, dweights + n, P);
+                        tile_to(scores + n, P, false, (const pair*)(q + first * K), K / 2, 1, keys + n, P, K / 2);
+                        tile_to(dweights + n, P, false, (const pair*)(g + first * K), K / 2, 1, values + n, P, K / 2);
                     }
                     for (long r = 0; r < ROWS; ++r) {
                         float* slope = dweights + r * P;
@@ -243,7 +213,7 @@ extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16*
                     interleave(scores, width, P, weight_pairs + (first - start) / 2 * P);
                     interleave(dweights, width, P, dscore_pairs + (first - start) / 2 * P);
                     for (long c = 0; c < K; c += COLUMNS)
-                        product<false>((const pair*)dscores, P / 2, 1, k_pairs + c, K, width / 2, dq + c, K);
+                        tile_to(dq + c, K, false, (const pair*)dscores, P / 2, 1, k_pairs + c, K, width / 2);
                     for (long r = 0; r < std::min(ROWS, T - first); ++r)
                         head.turn_back(dq + r * K, to, first + r, scale);
                 }
@@ -252,8 +222,8 @@ extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16*
                     const long place = (query - start) / 2 * P + n;
                     for (long c = 0; c < K; c += COLUMNS) {
                         const long right = query / 2 * K + c, to_key = n * K + c;
-                        product<true>(weight_pairs + place, 1, P, g_pairs + right, K, steps, dv + to_key, K);
-                        product<true>(dscore_pairs + place, 1, P, q_pairs + right, K, steps, dk + to_key, K);
+                        tile_to(dv + to_key, K, true, weight_pairs + place, 1, P, g_pairs + right, K, steps);
+                        tile_to(dk + to_key, K, true, dscore_pairs + place, 1, P, q_pairs + right, K, steps);
                     }
                 }
             }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from proxies.layers import LEAST_SHARE, apply
-from proxies.native import call, serves
+from proxies.native import call, replaces
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -23,9 +23,9 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     return apply(_CrossEntropy, logits_NV, targets_N)
 
 
-def is_served(logits_NV: Tensor) -> bool:
+def serves(logits_NV: Tensor) -> bool:
     """Say whether the cross entropy of these logits goes through it."""
-    return serves(SOURCE, logits_NV)
+    return replaces(SOURCE, logits_NV)
 
 
 class _CrossEntropy(torch.autograd.Function):

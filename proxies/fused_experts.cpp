@@ -13,11 +13,10 @@
 #include <memory>
 #include <vector>
 
-#include "bfloat16.h"
+#include "products.h"
 
 namespace {
 
-constexpr long ROWS = 8, COLUMNS = 32;
 constexpr long BLOCK = 256;  // rows at a time: with the matrices of an expert they fit a core's own cache
 
 // Memory of a call, on a line of the cache; nothing is written there first.
@@ -32,32 +31,12 @@ struct Scratch {
     operator T*() const { return at; }
 };
 
-// each(r, low, high) gets row r of 8 rows by 32 columns: the sum over s of left[r * row + s * step] . right[s * 32 + c].
-template <class Each>
-inline void tile(const pair* left, long row, long step, const pair* right, long steps, Each each) {
-    __m512 low[ROWS], high[ROWS];
-#pragma GCC unroll 8
-    for (long r = 0; r < ROWS; ++r) low[r] = high[r] = _mm512_setzero_ps();
-    for (long s = 0; s < steps; ++s) {
-        const __m512bh first = (__m512bh)_mm512_load_si512(right + s * COLUMNS);
-        const __m512bh second = (__m512bh)_mm512_load_si512(right + s * COLUMNS + 16);
-#pragma GCC unroll 8
-        for (long r = 0; r < ROWS; ++r) {
-            const __m512bh x = (__m512bh)_mm512_set1_epi32(left[r * row + s * step]);
-            low[r] = _mm512_dpbf16_ps(low[r], x, first);
-            high[r] = _mm512_dpbf16_ps(high[r], x, second);
-        }
-    }
-#pragma GCC unroll 8
-    for (long r = 0; r < ROWS; ++r) each(r, low[r], high[r]);
-}
-
 // each(row, column, low, high): rows [rows][K] times a packed matrix of `width` columns; rows is a multiple of 8.
 template <class Each>
 inline void times(const bf16* rows, long count, long K, const pair* packed, long width, Each each) {
     for (long c = 0; c < width; c += COLUMNS)
         for (long r = 0; r < count; r += ROWS)
-            tile((const pair*)rows + r * K / 2, K / 2, 1, packed + c * K / 2, K / 2,
+            tile((const pair*)rows + r * K / 2, K / 2, 1, packed + c * K / 2, COLUMNS, K / 2,
                  [&](long i, __m512 low, __m512 high) { each(r + i, c, low, high); });
 }
 
@@ -65,15 +44,7 @@ inline void times(const bf16* rows, long count, long K, const pair* packed, long
 void slopes(const pair* left, long height, const pair* right, long width, long steps, bool adds, float* to) {
     for (long c = 0; c < width; c += COLUMNS)
         for (long r = 0; r < height; r += ROWS)
-            tile(left + r * steps, 1, ROWS, right + c * steps, steps, [&](long i, __m512 low, __m512 high) {
-                float* place = to + (r + i) * width + c;
-                if (adds) {
-                    low = _mm512_add_ps(low, _mm512_load_ps(place));
-                    high = _mm512_add_ps(high, _mm512_load_ps(place + 16));
-                }
-                _mm512_store_ps(place, low);
-                _mm512_store_ps(place + 16, high);
-            });
+            tile_to(to + r * width + c, width, adds, left + r * steps, 1, ROWS, right + c * steps, COLUMNS, steps);
 }
 
 // 16 rows of 16 words, `stride` apart, to the columns of them, 32 apart.

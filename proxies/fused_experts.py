@@ -15,21 +15,16 @@ from torch import Tensor
 from proxies.config import LOOP_MULTIPLE
 from proxies.feedforward import Activation, squared_relu
 from proxies.layers import apply
-from proxies.native import call, has_unit, is_here
+from proxies.native import call, has_unit, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 def serves(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
-    """Say whether such tokens go through such experts by it; it knows squared ReLU and one thread."""
-    fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and activation is squared_relu
-    return fits and all(width % LOOP_MULTIPLE == 0 for width in up_EFD.shape[1:]) and _is_fast()
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _is_fast() -> bool:
-    """Say whether it is faster than torch's products: not where these have units that it does not know."""
-    return torch.get_num_threads() == 1 and is_here(SOURCE) and not has_unit("amx_bf16")
+    """Say whether such tokens go through such experts by it; it knows squared ReLU alone."""
+    if not takes(x_ND) or activation is not squared_relu or any(width % LOOP_MULTIPLE for width in up_EFD.shape[1:]):
+        return False
+    return runs(SOURCE) and not has_unit("amx_bf16")  # torch's products know those units, and should be faster there
 
 
 def combine(
@@ -102,17 +97,8 @@ def _backward(
 
 @_backward.register_fake
 def _empty_like(
-    dy_ND: Tensor,
-    x_ND: Tensor,
-    gates_P: Tensor,
-    up_EFD: Tensor,
-    down_EDF: Tensor,
-    tokens_P: Tensor,
-    start: Tensor,
-    places_P: Tensor,
-    positive_PF: Tensor,
+    _dy_ND: Tensor, x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, *_: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    del dy_ND, tokens_P, start, places_P, positive_PF
     return (
         x_ND.new_empty(x_ND.shape),
         gates_P.new_empty(gates_P.shape),

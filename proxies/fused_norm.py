@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from proxies.layers import NORM_EPSILON
-from proxies.native import call, serves
+from proxies.native import call, replaces
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 WIDTHS = 16  # it serves multiples of it
 
 
-def is_served(y_ND: Tensor) -> bool:
+def serves(y_ND: Tensor) -> bool:
     """Say whether the sum of residuals and `y_ND` goes through it."""
-    return y_ND.shape[-1] % WIDTHS == 0 and serves(SOURCE, y_ND)
+    return y_ND.shape[-1] % WIDTHS == 0 and replaces(SOURCE, y_ND)
 
 
 def added_norm(x_ND: Tensor, y_ND: Tensor) -> tuple[Tensor, Tensor]:

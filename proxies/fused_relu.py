@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxies.layers import apply
-from proxies.native import call, serves
+from proxies.native import call, replaces
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -20,9 +20,9 @@ def squared_relu(x: Tensor) -> Tensor:
     return apply(_SquaredReLU, x)
 
 
-def is_served(x: Tensor) -> bool:
+def serves(x: Tensor) -> bool:
     """Say whether `x` goes through it."""
-    return serves(SOURCE, x)
+    return replaces(SOURCE, x)
 
 
 class _SquaredReLU(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from proxies.config import LOOP_MULTIPLE
-from proxies.native import call, is_here
+from proxies.native import call, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -28,13 +28,7 @@ class Rule:
 
 def serves(x_ND: Tensor) -> bool:
     """Say whether such tokens are routed by it."""
-    fits = x_ND.dtype == torch.bfloat16 and x_ND.device.type == "cpu" and x_ND.shape[1] % LOOP_MULTIPLE == 0
-    return fits and _is_here()
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _is_here() -> bool:
-    return torch.get_num_threads() == 1 and is_here(SOURCE)
+    return takes(x_ND) and x_ND.shape[1] % LOOP_MULTIPLE == 0 and runs(SOURCE)
 
 
 def choose(
@@ -107,17 +101,13 @@ def _backward(
 
 @_backward.register_fake
 def _empty_like(
-    dlogits_NE: Tensor | None,
-    dscores_NE: Tensor | None,
-    dgates_NK: Tensor | None,
+    _dlogits_NE: Tensor | None,
+    _dscores_NE: Tensor | None,
+    _dgates_NK: Tensor | None,
     x_ND: Tensor,
     router_MED: Tensor,
-    scores_NE: Tensor,
-    gates_NK: Tensor,
-    experts_NK: Tensor,
-    rule: list[int],
+    *_: object,
 ) -> tuple[Tensor, Tensor]:
-    del dlogits_NE, dscores_NE, dgates_NK, scores_NE, gates_NK, experts_NK, rule
     return x_ND.new_empty(x_ND.shape), router_MED.new_empty(router_MED.shape)
 
 

@@ -146,7 +146,7 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
 
 def added_norm(x_ND: Tensor, y_ND: Tensor) -> tuple[Tensor, Tensor]:
     """Return x + y, and its norm in the type of y."""
-    if fused_norm.is_served(y_ND):
+    if fused_norm.serves(y_ND):
         return fused_norm.added_norm(x_ND, y_ND)
     sum_ND = x_ND + y_ND
     return sum_ND, rms_norm(sum_ND, y_ND.dtype)

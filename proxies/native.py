@@ -27,6 +27,7 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_unit(flag: str) -> bool:
     """Say whether this machine's processors have a unit, by Linux's name for it."""
     return flag in _flags()
@@ -67,14 +68,20 @@ def is_here(source: Path) -> bool:
     return has_unit("avx512_bf16") and library(source) is not None
 
 
-def serves(source: Path, x: Tensor) -> bool:
-    """Say whether the loops of `source` take `x`, in bfloat16 on a processor: they know one thread.
-
-    A compiled program fuses such loops itself.
-    """
-    if torch.compiler.is_compiling() or x.dtype != torch.bfloat16 or x.device.type != "cpu":
-        return False
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def runs(source: Path) -> bool:
+    """Say whether the loops of `source` run as this process is set: they know one thread."""
     return torch.get_num_threads() == 1 and is_here(source)
+
+
+def takes(x: Tensor) -> bool:
+    """Say whether `x` is what all loops multiply: bfloat16, in a processor's memory."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu"
+
+
+def replaces(source: Path, x: Tensor) -> bool:
+    """Say whether the loops of `source` stand in for torch's operators on `x`: compiled, it fuses these itself."""
+    return not torch.compiler.is_compiling() and takes(x) and runs(source)
 
 
 def call(source: Path, name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int], *numbers: float) -> None:

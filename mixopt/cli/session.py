@@ -29,11 +29,9 @@ def run_search(
     """
     folders = Folders.beside(store) if folder is None else Folders.inside(folder.resolve())
     with watching() as view:
-        is_over = False
-        while not is_over:
+        while True:
             try:
-                _run_once(config, view, store=store, folders=folders, started_s=started_s, address=address)
-                is_over = True
+                return _run_once(config, view, store=store, folders=folders, started_s=started_s, address=address)
             except DomainsChanged as change:
                 view.line(f"{change}; what was in training is given up, uncharged, and the search goes on")
                 started_s = time.monotonic()  # what passed before is on record with the trials

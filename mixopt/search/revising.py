@@ -83,10 +83,9 @@ def revise(store: Store, search: Search, *, config: Mapping[str, Any], base: str
     Raises:
         SearchError: the search was revised otherwise in between.
     """
-    current = store.search(search.id)
     wanted = SearchConfig.from_plain(config)
-    if current.config_hash != wanted.digest():
-        _refuse_other(current, base)
+    current = _unrevised(store, search, wanted, base)
+    if current is not None:
         check_revision(current, wanted, is_driven=False)
     revision = store.revise_search(search.id, config=wanted.resolved(), config_hash=wanted.digest(), note=note)
     return f"revision {revision.number}: {revision.note}"
@@ -100,12 +99,11 @@ def change_domains(
     Raises:
         SearchError: the search was revised otherwise in between.
     """
-    current = store.search(search.id)
     wanted = SearchConfig.from_plain(config)
-    if current.config_hash != wanted.digest():
-        _refuse_other(current, base)
-        became = DomainChange(**change)
-        store.change_domains(search.id, became, config=wanted.resolved(), config_hash=wanted.digest(), note=note)
+    if _unrevised(store, search, wanted, base) is not None:
+        store.change_domains(
+            search.id, DomainChange(**change), config=wanted.resolved(), config_hash=wanted.digest(), note=note
+        )
     last = store.revisions(search.id)[-1]
     return f"revision {last.number}: {last.note}"
 
@@ -148,9 +146,14 @@ def root_of(search: Search) -> Path:
     return Path(str(search.corpus.get("root") or Path.cwd()))
 
 
-def _refuse_other(search: Search, base: str) -> None:
-    if search.config_hash != base:
-        raise SearchError(f"{search.name!r} was revised by somebody else meanwhile; look at it, and say it again")
+def _unrevised(store: Store, search: Search, wanted: SearchConfig, base: str) -> Search | None:
+    """Return the search as it stands with the configuration of hash `base`; None where it stands as wanted already."""
+    current = store.search(search.id)
+    if current.config_hash == wanted.digest():
+        return None
+    if current.config_hash != base:
+        raise SearchError(f"{current.name!r} was revised by somebody else meanwhile; look at it, and say it again")
+    return current
 
 
 def _leaves(value: object, path: str = "") -> dict[str, object]:
