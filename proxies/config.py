@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from proxies.errors import ProxyError
 from proxies.starts import CHECKS, MERGE, check_merged
@@ -33,6 +33,7 @@ AT_LEAST: Mapping[str, int] = {
     "tied_layers": 1,
 }
 SHARES = ("weight_decay", "balance_coefficient", "z_coefficient", "bias_rate", "warmup_fraction", "decay_fraction")
+NULLABLE = ("ffn_width", "base_width", "warmup_tokens", "embedding_rate", "square_momentum")
 SWIGLU_MULTIPLE = 64  # widths of 8/3 x width are rounded up to this, so that matrix products stay aligned
 EXPERT_MULTIPLE = 8
 LOOP_MULTIPLE = 32  # widths of experts that the loop in C++ serves
@@ -57,7 +58,9 @@ class ProxyConfig:
     `warmup_tokens` in place of `warmup_fraction`: trainings of any length warm up alike, so that with schedule "wsd" a
     longer one begins as a shorter one does, until that one's rate falls.
     `momentum`: of Muon, the share of its average of gradients that a step keeps. The usual 0.95 is for trainings of
-    thousands of steps; in some hundreds it costs a seventh of the tokens.
+    thousands of steps; in some hundreds it costs a seventh of the tokens. `square_momentum`: the same of the average of
+    their squares, whose root they are divided by before Muon turns them; null: they are not.
+    `embedding_rate`: AdamW's rate for embeddings, head and routers, None: the learning rate.
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     `compiled`: passes over memory are fused by torch.compile: up to two fifths faster, equal up to rounding. The first
     training of a shape on a machine waits for the compiler, half a minute or so. Routed experts need the loop in C++:
@@ -83,9 +86,11 @@ class ProxyConfig:
     bias_rate: float = 0.01
     optimizer: OptimizerName = "muon"
     learning_rate: float = 0.01
+    embedding_rate: float | None = None
     base_width: int | None = None
     weight_decay: float = 0.1
     momentum: float = 0.85
+    square_momentum: float | None = 0.99
     schedule: ScheduleName = "linear"
     warmup_fraction: float = 0.05
     warmup_tokens: int | None = None
@@ -98,9 +103,8 @@ class ProxyConfig:
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
             _check_whole(name, getattr(self, name), least)
-        for name in ("ffn_width", "base_width", "warmup_tokens"):
-            if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), 1)
+        for name, value in _given(self, "ffn_width", "base_width", "warmup_tokens"):
+            _check_whole(name, value, 1)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ProxyError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
@@ -123,6 +127,11 @@ class ProxyConfig:
     def to_plain(self) -> dict[str, object]:
         """Return every setting as plain values, defaults included."""
         return asdict(self)
+
+    @property
+    def rate_of_embeddings(self) -> float:
+        """The highest rate of what is no matrix of a block."""
+        return self.learning_rate if self.embedding_rate is None else self.embedding_rate
 
     @property
     def start(self) -> "Start | None":
@@ -256,15 +265,22 @@ def _check_compiled(config: ProxyConfig) -> None:
             )
 
 
+def _given(config: ProxyConfig, *names: str) -> list[tuple[str, Any]]:
+    """Return settings by name, without those that may be null and are."""
+    values = [(name, getattr(config, name)) for name in names]
+    return [(name, value) for name, value in values if value is not None or name not in NULLABLE]
+
+
 def _check_training(config: ProxyConfig) -> None:
-    for name in ("learning_rate", "clip_norm"):
-        if not _is_number(getattr(config, name)) or not 0 < getattr(config, name) < float("inf"):
-            raise ProxyError(f"{name} must be a positive number, got {getattr(config, name)!r}")
-    for name in SHARES:
-        if not _is_number(getattr(config, name)) or not 0 <= getattr(config, name) <= 1:
-            raise ProxyError(f"{name} must lie between 0 and 1, got {getattr(config, name)!r}")
-    if not _is_number(config.momentum) or not 0 <= config.momentum < 1:
-        raise ProxyError(f"momentum must be a number from 0 to below 1, got {config.momentum!r}")
+    for name, value in _given(config, "learning_rate", "embedding_rate", "clip_norm"):
+        if not _is_number(value) or not 0 < value < float("inf"):
+            raise ProxyError(f"{name} must be a positive number, got {value!r}")
+    for name, value in _given(config, *SHARES):
+        if not _is_number(value) or not 0 <= value <= 1:
+            raise ProxyError(f"{name} must lie between 0 and 1, got {value!r}")
+    for name, value in _given(config, "momentum", "square_momentum"):
+        if not _is_number(value) or not 0 <= value < 1:
+            raise ProxyError(f"{name} must be a number from 0 to below 1, got {value!r}")
     if config.schedule == "wsd" and config.warmup_fraction + config.decay_fraction > 1:
         raise ProxyError(
             f"warmup_fraction {config.warmup_fraction} and decay_fraction {config.decay_fraction} exceed the training; "

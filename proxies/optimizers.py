@@ -22,7 +22,9 @@ class Muon(torch.optim.Optimizer):
     """Muon with torch.optim.Muon's update (match_rms_adamw) on stacks of matrices.
 
     A parameter of shape (..., m, n) is a stack of m x n matrices; all matrices of one shape, transposed or not, are
-    orthogonalized by the same batched products.
+    orthogonalized by the same batched products. Before that, the average of gradients is divided by the root of the
+    average of their squares, as in Adam; the idea is of Muon^2 (arXiv:2604.09967, abstract). `square_momentum` None:
+    it is not, which is Muon as it was first published.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         momentum: float,
+        square_momentum: float | None,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        self._momentum, self._square_momentum = momentum, square_momentum
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -45,21 +49,35 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, pairs: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> None:
         """Move parameters of one shape, each by the settings of its group."""
-        wide = [_wide(self._averaged(p, group["momentum"])) for p, group in pairs]
+        wide = [_wide(self._averaged(parameter)) for parameter, _ in pairs]
         turned = orthogonalize(torch.cat(wide) if len(wide) > 1 else wide[0])
         for (parameter, group), update in zip(pairs, turned.split([len(w) for w in wide]), strict=True):
             rate, decay = group["lr"] * 0.2 * math.sqrt(max(parameter.shape[-2:])), group["lr"] * group["weight_decay"]
             upright = update.mT if parameter.shape[-2] > parameter.shape[-1] else update
             parameter.mul_(1 - decay).add_(upright.reshape(parameter.shape), alpha=-rate)
 
-    def _averaged(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Return the average of gradients that Nesterov's rule takes."""
+    def _averaged(self, parameter: Tensor) -> Tensor:
+        """Return the average of gradients that Nesterov's rule takes, over the root of that of their squares.
+
+        Neither is corrected for its start at zero: what is orthogonalized may be of any size.
+        """
         assert parameter.grad is not None
-        state = self.state[parameter]
+        grad, state, kept, kept_of_squares = (
+            parameter.grad,
+            self.state[parameter],
+            self._momentum,
+            self._square_momentum,
+        )
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum)
+            if kept_of_squares is not None:
+                state["squares"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(grad, 1 - kept)
+        averaged = grad.lerp(state["momentum"], kept)
+        if kept_of_squares is None:
+            return averaged
+        state["squares"].mul_(kept_of_squares).addcmul_(grad, grad, value=1 - kept_of_squares)
+        return averaged.div_(state["squares"].sqrt().add_(ADAM_EPSILON))
 
 
 def orthogonalize(x: Tensor) -> Tensor:
@@ -92,14 +110,14 @@ def muon(models: Sequence[Decoder]) -> list[torch.optim.Optimizer]:
             {
                 "owner": model,
                 "params": [p for name, p in model.named_parameters() if name in HIDDEN],
-                "peak": config.learning_rate * scale.rate,
-                "lr": config.learning_rate * scale.rate,
+                **_at(config.learning_rate * scale.rate),
                 "weight_decay": config.weight_decay * scale.decay,
             }
         )
     others = [{name: p for name, p in m.named_parameters() if name not in HIDDEN} for m in models]
-    momentum = models[0].config.momentum
-    return [Muon(matrices, lr=0.0, weight_decay=0.0, momentum=momentum), _adamw(models, others)]
+    kept, kept_of_squares = models[0].config.momentum, models[0].config.square_momentum
+    turning = Muon(matrices, lr=0.0, weight_decay=0.0, momentum=kept, square_momentum=kept_of_squares)
+    return [turning, _adamw(models, others)]
 
 
 def adamw(models: Sequence[Decoder]) -> list[torch.optim.Optimizer]:
@@ -119,14 +137,18 @@ def _adamw(models: Sequence[Decoder], named: Sequence[Mapping[str, Tensor]]) -> 
             {
                 "owner": model,
                 "params": parameters,
-                "peak": config.learning_rate * scale.rate,
-                "lr": config.learning_rate * scale.rate,
+                **_at((config.learning_rate if is_hidden else config.rate_of_embeddings) * scale.rate),
                 "eps": ADAM_EPSILON * scale.epsilon,
-                "weight_decay": config.weight_decay * scale.decay if decayed else 0.0,
+                "weight_decay": config.weight_decay * scale.decay if is_hidden else 0.0,
             }
-            for (decayed, scale), parameters in groups.items()
+            for (is_hidden, scale), parameters in groups.items()
         ]
     return torch.optim.AdamW(plain, betas=ADAM_BETAS, fused=True)
+
+
+def _at(peak: float) -> dict[str, float]:
+    """Return the settings of a group whose highest rate is `peak`."""
+    return {"peak": peak, "lr": peak}
 
 
 def set_rate(optimizers: Sequence[torch.optim.Optimizer], model: Decoder, share: float) -> None:

@@ -24,7 +24,7 @@ from proxies.parallel import ALONE, Ranks, joined
 from proxies.training import Report, Training
 from proxies.usage import expert_usage, usage_tokens
 
-OWN = ("learning_rate", "weight_decay")  # settings in which the trainings of one program may differ
+OWN = ("learning_rate", "embedding_rate", "weight_decay")  # settings in which the trainings of one program may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def train(
 def train_together(plans: Sequence[Plan], corpus: Corpus, *, ranks: Ranks | None = None) -> list[Training]:
     """Train proxies of one shape as one program, and return what came of each.
 
-    Recipes, seeds, tokens, learning rates and weight decays may differ. Losses are those of training one after another
+    Recipes, seeds, tokens, rates and weight decays may differ. Losses are those of training one after another
     up to rounding; every training is repeatable bit for bit in the same company. `elapsed_s` is each one's share.
     `ranks`: of one training alone, see `train`.
     """

@@ -15,7 +15,7 @@ def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices(momentu
     shapes = [(2, 3, 16, 16), (2, 8, 32), (2, 32, 8), (16, 16)]
     stacks = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
     matrices = [[m.clone().requires_grad_() for m in s.detach().reshape(-1, *s.shape[-2:])] for s in stacks]
-    ours = Muon(stacks, lr=0.02, weight_decay=0.1, momentum=momentum)
+    ours = Muon(stacks, lr=0.02, weight_decay=0.1, momentum=momentum, square_momentum=None)
     flat = [m for group in matrices for m in group]
     theirs = torch.optim.Muon(flat, lr=0.02, weight_decay=0.1, momentum=momentum, adjust_lr_fn="match_rms_adamw")
     for _ in range(4):
@@ -29,6 +29,42 @@ def test_muon_on_stacks_takes_the_steps_of_torchs_muon_on_their_matrices(momentu
         wanted = torch.stack([m.detach() for m in group]).view(stack.shape)
         # bfloat16 rounds the products of a batch and of one matrix apart; entries move by about 4e-3 a step
         torch.testing.assert_close(stack.detach(), wanted, atol=4e-4, rtol=0)
+
+
+def test_muon_divides_by_the_root_of_averaged_squares_before_it_turns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(8, 24, generator=generator).requires_grad_() for _ in range(2)]
+    scales = torch.logspace(-3, 3, 24)  # a gradient's columns may be of any size: only their signs and ratios are left
+    ours, theirs = (Muon([p], lr=0.02, weight_decay=0.1, momentum=0.85, square_momentum=0.99) for p in rows)
+    with torch.no_grad():
+        rows[1].copy_(rows[0])
+    for _ in range(4):
+        grad = torch.randn(8, 24, generator=generator)
+        rows[0].grad, rows[1].grad = grad, grad * scales
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(rows[0], rows[1], atol=4e-4, rtol=0)
+
+
+def test_muons_first_step_is_that_of_torchs_muon_on_signs() -> None:
+    grad = torch.randn(8, 24, generator=torch.Generator().manual_seed(0))
+    rows = [torch.zeros(8, 24).requires_grad_() for _ in range(2)]
+    rows[0].grad, rows[1].grad = grad, grad.sign()
+    Muon([rows[0]], lr=0.02, weight_decay=0.1, momentum=0.85, square_momentum=0.99).step()
+    settings = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.85, "adjust_lr_fn": "match_rms_adamw"}
+    torch.optim.Muon([rows[1]], **settings).step()
+    torch.testing.assert_close(rows[0], rows[1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_embeddings_head_and_routers_have_the_rate_of_embeddings(name: str) -> None:
+    config = ProxyConfig(layers=1, width=16, heads=2, sequence_tokens=8, experts=3, embedding_rate=0.002)
+    model = Decoder(config, vocabulary=11, end_of_document=0, dtype=torch.float32)
+    groups = [group for optimizer in OPTIMIZERS[name]([model]) for group in optimizer.param_groups]
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters()}
+    blocks = dict.fromkeys(("qkv", "out", "up", "down"), config.learning_rate)
+    assert found == blocks | dict.fromkeys(("table", "head", "router"), 0.002)
 
 
 def test_orthogonalized_matrices_have_singular_values_near_one_and_the_right_directions() -> None:
