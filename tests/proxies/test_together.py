@@ -44,7 +44,7 @@ def plans(config: ProxyConfig, **changes: object) -> list[Plan]:
     return [
         first,
         replace(first, recipe=[(1.0, {"a": 0.5, "b": 0.5})], seed=1, tokens=15 * STEP),
-        replace(first, seed=2, config=replace(config, learning_rate=0.005, weight_decay=0.0)),
+        replace(first, seed=2, config=replace(config, learning_rate=0.005, embedding_rate=0.02, weight_decay=0.0)),
     ]
 
 
@@ -133,7 +133,8 @@ def test_each_keeps_a_checkpoint_of_its_own_and_goes_on_in_any_company(corpus: C
 def test_trainings_of_another_shape_do_not_join(corpus: Corpus) -> None:
     asked = [*plans(DENSE), replace(plans(DENSE)[0], config=replace(DENSE, layers=1))]
     with pytest.raises(
-        ProxyError, match=r"may differ in \['learning_rate', 'weight_decay'\] alone; train others apart"
+        ProxyError,
+        match=r"may differ in \['learning_rate', 'embedding_rate', 'weight_decay'\] alone; train others apart",
     ):
         train_together(asked, corpus)
 
