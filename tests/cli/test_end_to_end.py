@@ -13,7 +13,7 @@ import pytest
 from store import Store, StoreUnavailable, Trial
 from tests.cli.small_search import write_search
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 
 
 def mixopt(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
