@@ -62,22 +62,17 @@ class Muon(torch.optim.Optimizer):
         Neither is corrected for its start at zero: what is orthogonalized may be of any size.
         """
         assert parameter.grad is not None
-        grad, state, kept, kept_of_squares = (
-            parameter.grad,
-            self.state[parameter],
-            self._momentum,
-            self._square_momentum,
-        )
+        grad, state = parameter.grad, self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-            if kept_of_squares is not None:
+            if self._square_momentum is not None:
                 state["squares"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(grad, 1 - kept)
-        averaged = grad.lerp(state["momentum"], kept)
-        if kept_of_squares is None:
+        state["momentum"].lerp_(grad, 1 - self._momentum)
+        averaged = grad.lerp(state["momentum"], self._momentum)
+        if self._square_momentum is None:
             return averaged
-        state["squares"].mul_(kept_of_squares).addcmul_(grad, grad, value=1 - kept_of_squares)
-        return averaged.div_(state["squares"].sqrt().add_(ADAM_EPSILON))
+        squares = state["squares"].mul_(self._square_momentum).addcmul_(grad, grad, value=1 - self._square_momentum)
+        return averaged.div_(squares.sqrt().add_(ADAM_EPSILON))
 
 
 def orthogonalize(x: Tensor) -> Tensor:
