@@ -59,7 +59,7 @@ class ProxyConfig:
     longer one begins as a shorter one does, until that one's rate falls.
     `momentum`: of Muon, the share of its average of gradients that a step keeps. The usual 0.95 is for trainings of
     thousands of steps; in some hundreds it costs a seventh of the tokens. `square_momentum`: the same of the average of
-    their squares, whose root they are divided by before Muon turns them; null: they are not.
+    their squares, whose root they are divided by before Muon turns them; None: they are not.
     `embedding_rate`: AdamW's rate for embeddings, head and routers, None: the learning rate.
     `precision` "auto": products in bfloat16 over float32 masters where the processor has the units.
     `compiled`: passes over memory are fused by torch.compile: up to two fifths faster, equal up to rounding. The first
