@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# A worker that dies fails its test alone; replaced, it would leave pytest waiting for ever.
+TESTS := $(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile --max-worker-restart 0
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
@@ -20,7 +22,7 @@ quickstart: $(RUN_STAMP)  ## Set up, then run a real search on real text
 	$(BIN)/mixopt run configs/quickstart.yaml
 
 test: $(DEV_STAMP)  ## Set up, then run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(TESTS)
 
 cluster-test: $(DEV_STAMP)  ## Set up, then kill nodes and heads of Ray clusters under searches
 	$(BIN)/python -m pytest -q -m cluster
@@ -36,7 +38,7 @@ check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(TESTS)
 
 bench: $(RUN_STAMP)  ## Measure every speed against plain loops: a table, and bench.json
 	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.speed

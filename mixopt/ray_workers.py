@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of processes that were ended on purpose
 
 import ray
 from ray import ObjectRef, ObjectRefGenerator
@@ -86,8 +87,10 @@ class RayWorkers:
         task = _pace.options(num_cpus=cpus, num_gpus=gpus, resources=occupied).remote(sample)
         try:
             found: Pace = ray.get(task, timeout=PACE_S)
+        except ray.exceptions.GetTimeoutError:
+            ray.cancel(task, force=True)  # nothing but this: Ray aborts this process if a task has just ended
+            return ALONE
         except ray.exceptions.RayError:
-            ray.cancel(task, force=True)
             return ALONE
         return found
 
@@ -182,16 +185,16 @@ class RayWorkers:
         ]
 
     def _stop(self, generator: ObjectRefGenerator) -> None:
-        ray.cancel(generator, force=True)
+        """End a task that may be training."""
+        if self._running[generator].group is None:
+            ray.cancel(generator, force=True)  # never one that has ended: Ray would abort this process
         self._forget(generator)
 
     def _forget(self, generator: ObjectRefGenerator) -> None:
-        """Let go of a task that is over, with the processes and the places that it had."""
-        running = self._running.pop(generator)
-        for other in running.others:
-            ray.cancel(other, force=True)
-        if running.group is not None:
-            remove_placement_group(running.group)
+        """Let go of a task, with the places that it had: Ray ends whatever is left in them."""
+        group = self._running.pop(generator).group
+        if group is not None:
+            remove_placement_group(group)
 
     def _check_head(self) -> None:
         """Refuse to call Ray where nobody would answer: it would wait, and then end this process without a word."""
