@@ -22,14 +22,11 @@ T* scratch(std::vector<T>& kept, long size) {
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(kept.data()) + 63) & ~uintptr_t(63));
 }
 
-// Words [rows][words] to [words][rows]; rows is a multiple of 16.
+// Words [rows][words] to [words][rows]; both are multiples of 16.
 void transpose(const bf16* from, long rows, long words, pair* to) {
-    const __m512i places = _mm512_mullo_epi32(
-        _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32((int)words));
     for (long r = 0; r < rows; r += 16)
-        for (long w = 0; w < words; ++w)
-            _mm512_storeu_si512(to + w * rows + r,
-                                _mm512_i32gather_epi32(places, (const pair*)from + r * words + w, 4));
+        for (long w = 0; w < words; w += 16)
+            transpose((const pair*)from + r * words + w, words, to + w * rows + r, rows);
 }
 
 // Rows two by two, entries of both in one word: [rows][width] to [rows / 2][width].

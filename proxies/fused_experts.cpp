@@ -9,8 +9,6 @@
 // stretch of the closest cache, and so are the columns at their left where a sum is over rows, in panels of 8.
 
 #include <algorithm>
-#include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "products.h"
@@ -18,18 +16,6 @@
 namespace {
 
 constexpr long BLOCK = 256;  // rows at a time: with the matrices of an expert they fit a core's own cache
-
-// Memory of a call, on a line of the cache; nothing is written there first.
-template <class T>
-struct Scratch {
-    std::unique_ptr<char[]> kept;
-    T* at;
-
-    explicit Scratch(long size) : kept(new char[size * sizeof(T) + 64]) {
-        at = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(kept.get()) + 63) & ~uintptr_t(63));
-    }
-    operator T*() const { return at; }
-};
 
 // each(row, column, low, high): rows [rows][K] times a packed matrix of `width` columns; rows is a multiple of 8.
 template <class Each>
@@ -45,74 +31,6 @@ void slopes(const pair* left, long height, const pair* right, long width, long s
     for (long c = 0; c < width; c += COLUMNS)
         for (long r = 0; r < height; r += ROWS)
             tile_to(to + r * width + c, width, adds, left + r * steps, 1, ROWS, right + c * steps, COLUMNS, steps);
-}
-
-// 16 rows of 16 words, `stride` apart, to the columns of them, 32 apart.
-inline void transpose(const pair* from, long stride, pair* to) {
-    __m512i row[16], two[16], four[16];
-#pragma GCC unroll 16
-    for (long r = 0; r < 16; ++r) row[r] = _mm512_loadu_si512(from + r * stride);
-#pragma GCC unroll 8
-    for (long r = 0; r < 16; r += 2) {
-        two[r] = _mm512_unpacklo_epi32(row[r], row[r + 1]);
-        two[r + 1] = _mm512_unpackhi_epi32(row[r], row[r + 1]);
-    }
-#pragma GCC unroll 4
-    for (long r = 0; r < 16; r += 4) {
-        four[r] = _mm512_unpacklo_epi64(two[r], two[r + 2]);
-        four[r + 1] = _mm512_unpackhi_epi64(two[r], two[r + 2]);
-        four[r + 2] = _mm512_unpacklo_epi64(two[r + 1], two[r + 3]);
-        four[r + 3] = _mm512_unpackhi_epi64(two[r + 1], two[r + 3]);
-    }
-#pragma GCC unroll 4
-    for (long c = 0; c < 4; ++c) {  // four[4 g + c] has columns c, 4 + c, 8 + c and 12 + c of rows 4 g to 4 g + 3
-        const __m512i top_left = _mm512_shuffle_i32x4(four[c], four[4 + c], 0x44);
-        const __m512i top_right = _mm512_shuffle_i32x4(four[c], four[4 + c], 0xEE);
-        const __m512i left = _mm512_shuffle_i32x4(four[8 + c], four[12 + c], 0x44);
-        const __m512i right = _mm512_shuffle_i32x4(four[8 + c], four[12 + c], 0xEE);
-        _mm512_store_si512(to + c * COLUMNS, _mm512_shuffle_i32x4(top_left, left, 0x88));
-        _mm512_store_si512(to + (4 + c) * COLUMNS, _mm512_shuffle_i32x4(top_left, left, 0xDD));
-        _mm512_store_si512(to + (8 + c) * COLUMNS, _mm512_shuffle_i32x4(top_right, right, 0x88));
-        _mm512_store_si512(to + (12 + c) * COLUMNS, _mm512_shuffle_i32x4(top_right, right, 0xDD));
-    }
-}
-
-// Packs [width][K] for `times`, which then multiplies by the transpose.
-void pack_transposed(const bf16* from, long width, long K, pair* to) {
-    for (long c = 0; c < width; c += COLUMNS, to += K / 2 * COLUMNS)
-        for (long s = 0; s < K / 2; s += 16)
-            for (long h = 0; h < COLUMNS; h += 16)
-                transpose((const pair*)from + (c + h) * (K / 2) + s, K / 2, to + s * COLUMNS + h);
-}
-
-// Entries of two rows, 32 each, in words: those of the first 16 columns, and those of the others.
-struct Words {
-    __m512i low, high;
-
-    Words(__m512i even, __m512i odd) {
-        alignas(64) static constexpr struct Places {
-            uint16_t at[64];
-            constexpr Places() : at() {
-                for (int i = 0; i < 64; ++i) at[i] = i / 2 + i % 2 * 32;
-            }
-        } places;
-        low = _mm512_permutex2var_epi16(even, _mm512_load_si512(places.at), odd);
-        high = _mm512_permutex2var_epi16(even, _mm512_load_si512(places.at + 32), odd);
-    }
-};
-
-// Packs [K][width] for `times`, or rows for the right of `slopes`: row(k) is where the k-th row stands.
-template <class Row>
-void pack(Row row, long K, long width, pair* to) {
-    for (long k = 0; k < K; k += 2) {
-        const bf16 *even = row(k), *odd = row(k + 1);
-        pair* place = to + k / 2 * COLUMNS;
-        for (long c = 0; c < width; c += COLUMNS, place += K / 2 * COLUMNS) {
-            const Words words(_mm512_loadu_si512(even + c), _mm512_loadu_si512(odd + c));
-            _mm512_store_si512(place, words.low);
-            _mm512_store_si512(place + 16, words.high);
-        }
-    }
 }
 
 // Puts words of the pair of rows `step` from `column` on where the left of `slopes` expects them.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxies import fused_orthogonal
 from proxies.model import Decoder
 from proxies.width_rule import HIDDEN, Scale, adamw_scale, muon_scale
 
@@ -77,6 +78,13 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonalize(x: Tensor) -> Tensor:
     """Return the nearest half-orthogonal matrices to a stack `n x a x b`, a <= b, roughly, in bfloat16."""
+    if fused_orthogonal.serves(x):
+        return fused_orthogonal.orthogonalize(x, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, EPSILON)
+    return newton_schulz(x)
+
+
+def newton_schulz(x: Tensor) -> Tensor:
+    """Return the same by torch's products."""
     a, b, c = NEWTON_SCHULZ
     x = x.bfloat16()
     x = x / x.flatten(1).norm(dim=1).clamp(min=EPSILON)[:, None, None]

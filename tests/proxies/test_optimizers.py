@@ -1,11 +1,16 @@
 """Muon against torch.optim.Muon, the polar factor of an SVD, and the shapes of the schedules."""
 
+import math
+
 import pytest
 import torch
+from torch import Tensor
 
+from proxies import fused_orthogonal
 from proxies.config import ProxyConfig
 from proxies.model import Decoder
-from proxies.optimizers import OPTIMIZERS, Muon, orthogonalize
+from proxies.native import runs
+from proxies.optimizers import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, OPTIMIZERS, Muon, newton_schulz, orthogonalize
 from proxies.schedules import rate_share
 
 
@@ -67,13 +72,65 @@ def test_embeddings_head_and_routers_have_the_rate_of_embeddings(name: str) -> N
     assert found == blocks | dict.fromkeys(("table", "head", "router"), 0.002)
 
 
-def test_orthogonalized_matrices_have_singular_values_near_one_and_the_right_directions() -> None:
-    x = torch.randn(3, 8, 24, generator=torch.Generator().manual_seed(0))
-    y = orthogonalize(x).float()
-    u, _, vh = torch.linalg.svd(x, full_matrices=False)
-    along = torch.diagonal(u.mT @ y @ vh.mT, dim1=1, dim2=2)
+def with_singular_values(values: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a matrix of those singular values, and its singular vectors in columns."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.linalg.qr(torch.randn(size, len(values), generator=generator)).Q for size in (len(values), columns)
+    )
+    return left * values @ right.mT, left, right
+
+
+LOOP = pytest.mark.skipif(not runs(fused_orthogonal.SOURCE), reason="needs AVX-512 with bf16 units and a compiler")
+
+
+@pytest.mark.parametrize("rows", [pytest.param(24, id="torch"), pytest.param(64, id="loop", marks=LOOP)])
+@pytest.mark.parametrize("ratio", [1, 4])
+@pytest.mark.parametrize("least", [1.0, 0.3, 0.03])
+def test_orthogonalized_matrices_have_singular_values_near_one_and_the_right_directions(
+    rows: int, ratio: int, least: float
+) -> None:
+    x, left, right = with_singular_values(torch.logspace(0, math.log10(least), rows), rows * ratio)
+    assert fused_orthogonal.serves(x[None]) == (rows == 64)
+    (y,) = orthogonalize(x[None]).float()
+    along = torch.diagonal(left.mT @ y @ right)
     assert along.min() > 0.6
     assert along.max() < 1.25
+    assert torch.linalg.norm(y - left * along @ right.mT) < 0.06 * torch.linalg.norm(y)
+
+
+@LOOP
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 64, 96), (1, 96, 512)])
+@pytest.mark.parametrize("rank", [1, 8, 32])
+def test_the_loop_takes_the_steps_of_newton_and_schulz(shape: tuple[int, int, int], rank: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    number, rows, columns = shape
+    x = torch.randn(number, rows, rank, generator=generator) @ torch.randn(number, rank, columns, generator=generator)
+    assert fused_orthogonal.serves(x)
+    wanted = exact_steps(x.double())
+    loop, plain = (float((f(x).double() - wanted).norm() / wanted.norm()) for f in (orthogonalize, newton_schulz))
+    assert (
+        loop < plain + 0.03
+    )  # which bfloat16 leaves of what has a rank, and a small part of noise where there is none
+
+
+def exact_steps(x: Tensor) -> Tensor:
+    """Return what the polynomials make of every singular value."""
+    left, values, right = torch.linalg.svd(x, full_matrices=False)
+    values = values / values.norm(dim=-1, keepdim=True)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        values = a * values + b * values**3 + c * values**5
+    return (left * values[:, None]) @ right
+
+
+@LOOP
+def test_the_loop_makes_nothing_of_nothing_and_tells_of_what_is_no_number() -> None:
+    x = torch.zeros(2, 32, 64)
+    x[1, 3, 5] = float("nan")
+    found = orthogonalize(x)
+    assert found[0].count_nonzero() == 0
+    assert found[1].isnan().any()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
