@@ -16,6 +16,7 @@ from proxies import machine
 from proxies.config import ProxyConfig
 from proxies.corpus import Corpus, CorpusConfig, prepare
 from proxies.errors import ProxyError
+from proxies.plain_values import meant
 from proxies.train import train
 from proxies.training import Progress, Training
 from proxies.tuning import tune
@@ -35,6 +36,7 @@ EXAMPLE = """example of PROXY.yaml:
 $ python -m proxies train PROXY.yaml --weights code=0.7,prose=0.3
 $ python -m proxies tune-lr PROXY.yaml --weights code=0.7,prose=0.3 --seeds 2
 """
+MOST_SEEDS = 2**32
 KEYS = {"corpus", "model", "tokens"}
 
 
@@ -75,9 +77,10 @@ def read_proxy(path: Path) -> Mapping[str, Any]:
         raise ProxyError(f"{path}: must hold {sorted(KEYS)} and nothing else, got {got}")
     if not isinstance(plain["model"], Mapping) or not isinstance(plain["corpus"], Mapping):
         raise ProxyError(f"{path}: corpus and model must be mappings; see python -m proxies train --help")
-    if not isinstance(plain["tokens"], int):
-        raise ProxyError(f"{path}: tokens must be a whole number, got {plain['tokens']!r}")
-    return plain
+    tokens = meant(plain["tokens"])
+    if not isinstance(tokens, int):
+        raise ProxyError(f"{path}: tokens must be a whole number, got {tokens!r}")
+    return {**plain, "tokens": tokens}
 
 
 def _train(options: argparse.Namespace) -> str:
@@ -106,14 +109,19 @@ def _tune(options: argparse.Namespace) -> str:
             train(config, asked.corpus, [(1.0, asked.weights)], tokens=asked.tokens, seed=seed, part=options.part)
             for seed in range(options.seed, options.seed + options.seeds)
         ]
-        if any(training.diverged or not training.losses for training in trainings):
+        if any(training.diverged for training in trainings):
             found = math.inf
+        elif not trainings[0].losses:
+            raise ProxyError("the corpus has no evaluation set, and a rate is told by its losses; give it one")
         else:
             found = fmean(fmean(training.losses.values()) for training in trainings)
         _say(f"{rate:<10.4g} {found:.4f} bits per byte")
         return found
 
     tuned = tune(loss, asked.config.learning_rate)
+    if not math.isfinite(tuned.losses[tuned.best]):
+        tried = f"{min(tuned.losses):.4g} to {max(tuned.losses):.4g}"
+        raise ProxyError(f"the training diverged at every rate of {tried}; begin with a lower learning_rate")
     if options.json:
         rates = [[rate, found if math.isfinite(found) else None] for rate, found in tuned.losses.items()]
         return json.dumps({"best": tuned.best, "bracketed": tuned.bracketed, "losses": rates})
@@ -133,6 +141,8 @@ class _Asked:
 
 
 def _asked(options: argparse.Namespace) -> _Asked:
+    if not 0 <= options.seed < MOST_SEEDS:
+        raise ProxyError(f"--seed must be a number from 0 to below {MOST_SEEDS}, got {options.seed}")
     plain = read_proxy(options.proxy)
     weights = read_weights(options.weights)
     config = ProxyConfig.from_plain(plain["model"])

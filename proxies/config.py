@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from proxies.errors import ProxyError
+from proxies.plain_values import meant
 from proxies.starts import CHECKS, MERGE, check_merged
 
 Activation = Literal["relu2", "swiglu"]
@@ -33,6 +34,7 @@ AT_LEAST: Mapping[str, int] = {
     "tied_layers": 1,
 }
 SHARES = ("weight_decay", "balance_coefficient", "z_coefficient", "bias_rate", "warmup_fraction", "decay_fraction")
+LARGE = 1e35  # and what it is multiplied by is no infinity in float32
 NULLABLE = ("ffn_width", "base_width", "warmup_tokens", "embedding_rate", "square_momentum")
 SWIGLU_MULTIPLE = 64  # widths of 8/3 x width are rounded up to this, so that matrix products stay aligned
 EXPERT_MULTIPLE = 8
@@ -122,7 +124,7 @@ class ProxyConfig:
             raise ProxyError(f"a proxy has no setting {sorted(map(str, unknown))}; known: {sorted(known)}")
         if missing := {"layers", "width", "heads"} - set(plain):
             raise ProxyError(f"a proxy needs {sorted(missing)}; got only {sorted(plain)}")
-        return cls(**plain)  # type: ignore[arg-type]  # the constructor checks the values
+        return cls(**{name: meant(value) for name, value in plain.items()})  # type: ignore[arg-type]  # it checks them
 
     def to_plain(self) -> dict[str, object]:
         """Return every setting as plain values, defaults included."""
@@ -273,8 +275,8 @@ def _given(config: ProxyConfig, *names: str) -> list[tuple[str, Any]]:
 
 def _check_training(config: ProxyConfig) -> None:
     for name, value in _given(config, "learning_rate", "embedding_rate", "clip_norm"):
-        if not _is_number(value) or not 0 < value < float("inf"):
-            raise ProxyError(f"{name} must be a positive number, got {value!r}")
+        if not _is_number(value) or not 0 < value < LARGE:
+            raise ProxyError(f"{name} must be a positive number below {LARGE:g}, got {value!r}")
     for name, value in _given(config, *SHARES):
         if not _is_number(value) or not 0 <= value <= 1:
             raise ProxyError(f"{name} must lie between 0 and 1, got {value!r}")
@@ -290,14 +292,14 @@ def _check_training(config: ProxyConfig) -> None:
 
 def _check_init(config: ProxyConfig, init: object) -> None:
     if isinstance(init, Mapping) and init.get("method") == MERGE:
-        if rest := sorted(set(init) - {"method"}):
+        if rest := sorted(map(str, set(init) - {"method"})):
             raise ProxyError(f"init {MERGE} has no {rest}: a search's data experts are trained as its file says")
         check_merged(config)
         return
     keys = set(init) if isinstance(init, Mapping) else set()
     if not isinstance(init, Mapping) or not {"method", "tokens"} <= keys <= {"method", "tokens", "proxy"}:
         raise ProxyError(f"init must hold method, tokens and, where it differs, proxy; got {init!r}")
-    if init["method"] not in CHECKS:
+    if not isinstance(init["method"], str) or init["method"] not in CHECKS:
         raise ProxyError(f"the method of init must be one of {[*CHECKS, MERGE]}, got {init['method']!r}")
     _check_whole("the tokens of init", init["tokens"], 1)
     changes = init.get("proxy", {})

@@ -38,6 +38,16 @@ def value_of(value: object, hint: object, *, where: str, error: type[ProxyError]
     raise error(f"{where} is {'empty' if value is None else repr(value)}; give {wanted}")
 
 
+def meant(value: object) -> object:
+    """Return what YAML reads as text, `2e-2` or `4e6`, as the number that it is, in mappings too; all else as it is."""
+    if isinstance(value, Mapping):
+        return {key: meant(each) for key, each in value.items()}
+    number = _number(value) if isinstance(value, str) else None
+    if number is None:
+        return value
+    return int(number) if number == int(number) else number
+
+
 def _as(value: object, kind: object) -> object:
     """Return `value` as one of `kind`, or None where it is none."""
     if kind is int or kind is float:

@@ -147,7 +147,7 @@ def _prepared(plans: Sequence[Plan], corpus: Corpus) -> list[Fit]:
     fresh = [(p, f) for p, f in zip(plans, fits, strict=True) if p.checkpoint is None or p.checkpoint.load() is None]
     for plan, each in fresh:
         if plan.config.merges_experts:
-            each.model = _of_experts(plan, corpus)
+            each.model.load_state_dict(_of_experts(plan, corpus).state_dict())
     starts = [(plan, each, start) for plan, each in fresh if (start := plan.config.start) is not None]
     if not starts:
         return fits
@@ -157,7 +157,8 @@ def _prepared(plans: Sequence[Plan], corpus: Corpus) -> list[Fit]:
     ]
     fit(firsts)  # one that diverges goes on as it is, and is found out at once
     for (plan, each, start), first in zip(starts, firsts, strict=True):
-        each.model = INITIALIZERS[start.method](first.model, plan.config, seed=plan.seed)
+        begun = INITIALIZERS[start.method](first.model, plan.config, seed=plan.seed)
+        each.model.load_state_dict(begun.state_dict())  # its own products are in its own precision
     return fits
 
 

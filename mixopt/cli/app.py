@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from importlib import import_module
 from types import FrameType
@@ -16,6 +17,7 @@ from proxies.errors import ProxyError
 
 HELP = "Find the mixture of data domains to train a language model on, with evidence."
 DEFAULT_STORE = "mixopt.db"
+SHORT_S = 10.0  # for a command that was asked to end
 FULL = "free some space; a search goes on where it was"
 FORBIDDEN = "choose another place, or change who may write there"
 MISSING = "check the path, or make its folder first"
@@ -105,9 +107,18 @@ def _refusal(error: OSError) -> str:
     return f"{place}{what}; {REMEDIES.get(error.errno, 'check the place, and try again')}"
 
 
+_asked_s = float("-inf")
+
+
 def _terminate(_: int, __: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows is short, and must not be cut short
-    raise KeyboardInterrupt
+    """End this command; who asks again in short is not heard, as what follows is short and must not be cut short.
+
+    Who asks later is: an exception is lost where Python lets none through, as while an object is taken down.
+    """
+    global _asked_s  # noqa: PLW0603  # a handler has no object of its own
+    if time.monotonic() - _asked_s > SHORT_S:
+        _asked_s = time.monotonic()
+        raise KeyboardInterrupt
 
 
 def _load() -> None:

@@ -154,7 +154,7 @@ def _recommendation(report: SearchReport, payload: Mapping[str, Any]) -> Iterato
     yield _proof(proof)
     yield Text("predicted: on the search's own text. difference: that loss less the recommended mixture's, same seeds.")
     yield Text(proof["verdict"], style="bold green" if proof["holds"] else "bold red")
-    if not proof["holds"]:
+    if not proof["holds"] and proof["best_measured"] != proof["rows"][0]["name"]:
         yield Text(
             f"recommended is therefore what measured best of what the constraints allow: {proof['best_measured']}"
         )

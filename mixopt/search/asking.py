@@ -12,6 +12,7 @@ from mixopt.errors import SearchError
 from mixopt.optimize.strategies import STRATEGIES
 from mixopt.runs_table import FORMATS
 from mixopt.search.driver import Driver
+from mixopt.search.dues import awaits_experts
 from mixopt.search.experts import experts_of
 from mixopt.search.launch import find_or_create, prepare_text
 from mixopt.search.lease import HeldLease
@@ -169,6 +170,11 @@ def _hand_out(store: Store, search: Search, *, n: int, asker: str, strategy: Str
     with HeldLease(store, search.id) as lease:
         config = SearchConfig.from_plain(search.config)
         setting = Setting.of(config, _text(search, config), artifacts="")
+        if awaits_experts(setting, store.trials(search.id)):
+            raise SearchError(
+                f"a rung of {search.name!r} starts from its data experts, which are not trained yet, and no "
+                "driver runs that would train them: start it with `mixopt run`, and ask again once they are there"
+            )
         driver = Driver(
             setting=setting,
             search=search,

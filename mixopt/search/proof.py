@@ -129,7 +129,8 @@ def prove(
     best = _best_measured(rows)
     if not failed:
         return Proof(rows=rows, holds=True, verdict=_success(entries, rows), best_measured=best)
-    verdict = "not proven: " + "; ".join(failed) + f"; best measured: {best}"
+    measured = best if any(row.measured is not None for row in rows) else "nothing"
+    verdict = "not proven: " + "; ".join(failed) + f"; best measured: {measured}"
     return Proof(rows=rows, holds=False, verdict=verdict, best_measured=best)
 
 

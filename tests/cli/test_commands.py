@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import socket
 import sys
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mixopt.cli import app as module
 from mixopt.cli import main
 from mixopt.cli.app import app
 from mixopt.cli.export import FORMATS, warn_of_repetition
@@ -268,3 +270,13 @@ def test_every_command_has_help_and_an_example() -> None:
         assert command.callback.__doc__, command.callback.__name__
         assert command.epilog is not None
         assert "mixopt " in command.epilog, command.callback.__name__
+
+
+def test_sigterm_ends_a_command_once_in_short_and_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_asked_s", float("-inf"))
+    with pytest.raises(KeyboardInterrupt):
+        module._terminate(signal.SIGTERM, None)
+    module._terminate(signal.SIGTERM, None)  # what ends takes its time
+    monkeypatch.setattr(module, "SHORT_S", 0.0)  # it was lost
+    with pytest.raises(KeyboardInterrupt):
+        module._terminate(signal.SIGTERM, None)

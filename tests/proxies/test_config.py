@@ -98,8 +98,12 @@ def test_a_configuration_survives_the_way_to_plain_values_and_back() -> None:
         ({"experts": 2, "top_k": 3}, "top_k 3 must not exceed experts 2"),
         ({"shared_experts": 1}, "needs routed experts"),
         ({"learning_rate": 0}, "learning_rate must be a positive number"),
+        ({"learning_rate": 1e39}, r"learning_rate must be a positive number below 1e\+35, got 1e\+39"),
+        ({"learning_rate": "inf"}, "got 'inf'"),
+        ({"init": {"method": ["grow"], "tokens": 3_000}}, r"the method of init must be one of .*, got \['grow'\]"),
+        ({"init": {"method": "merge-experts", 3: 4, "tokens": 2}}, r"has no \['3', 'tokens'\]"),
         ({"embedding_rate": -1}, "embedding_rate must be a positive number"),
-        ({"learning_rate": None}, "learning_rate must be a positive number, got None"),
+        ({"learning_rate": None}, "got None"),
         ({"momentum": None}, "momentum must be a number from 0 to below 1, got None"),
         ({"square_momentum": 1.0}, "square_momentum must be a number from 0 to below 1"),
         ({"schedule": "wsd", "warmup_fraction": 0.8}, "exceed the training"),
@@ -110,6 +114,14 @@ def test_a_wrong_setting_is_refused_by_name(change: dict[str, object], message: 
     plain: dict[str, object] = {"layers": 2, "width": 16, "heads": 2}
     with pytest.raises(ProxyError, match=message):
         ProxyConfig.from_plain({**plain, **change})
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
+    written = {"layers": "2", "width": 16, "heads": 2, "learning_rate": "2e-2", "warmup_tokens": "8e3"}
+    init = {"method": "grow", "tokens": "3e3", "proxy": {"width": "8", "heads": 1}}
+    meant = {"layers": 2, "width": 16, "heads": 2, "learning_rate": 0.02, "warmup_tokens": 8_000}
+    start = {"method": "grow", "tokens": 3_000, "proxy": {"width": 8, "heads": 1}}
+    assert ProxyConfig.from_plain(written | {"init": init}) == ProxyConfig.from_plain(meant | {"init": start})
 
 
 def test_a_missing_setting_is_named() -> None:

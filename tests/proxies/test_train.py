@@ -79,6 +79,13 @@ def test_a_training_that_starts_from_a_smaller_one_begins_at_its_loss_and_is_cha
     assert grown.epochs["vowels"] == pytest.approx(small.epochs["vowels"] * (1 + grown.tokens / small.tokens), rel=0.05)
 
 
+@pytest.mark.parametrize("precisions", [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_a_training_has_its_own_precision_whatever_it_starts_from(corpus: Corpus, precisions: tuple[str, str]) -> None:
+    init = {"method": "grow", "tokens": 1_000, "proxy": {"layers": 1, "precision": precisions[0]}}
+    deep = ProxyConfig.from_plain(TINY.to_plain() | {"layers": 2, "init": init, "precision": precisions[1]})
+    assert run(corpus, deep, tokens=1_000).details["precision"] == precisions[1]
+
+
 def test_a_proxy_learns_the_domain_that_it_sees(corpus: Corpus) -> None:
     vowels, others = run(corpus, vowels=1.0, tokens=30_000), run(corpus, vowels=0.0, tokens=30_000)
     entropy = (4 * math.log2(5)) / 5  # four random letters of five, then a blank that is certain
@@ -165,6 +172,7 @@ def test_a_loss_above_blind_guessing_counts_as_lost_only_late() -> None:
     curve = [(100, math.log(256) + 0.1)]
     assert not has_diverged(curve, progress=0.3, vocabulary=256)
     assert has_diverged(curve, progress=0.6, vocabulary=256)
+    assert not has_diverged([(256, math.log(256) + 1e-3)], progress=1.0, vocabulary=256)  # its first step is its last
 
 
 def test_training_leaves_threads_and_random_state_alone(corpus: Corpus) -> None:
@@ -179,8 +187,8 @@ def test_fewer_tokens_than_a_step_are_refused(corpus: Corpus) -> None:
         run(corpus, tokens=100)
 
 
-def proxy_file(folder: Path, path: Path) -> Path:
-    model = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 32}
+def proxy_file(folder: Path, path: Path, **changes: object) -> Path:
+    model = {"layers": 1, "width": 16, "heads": 1, "sequence_tokens": 32, **changes}
     path.write_text(json.dumps({"corpus": plain_corpus(folder), "model": model, "tokens": 3_000}))
     return path
 
@@ -207,6 +215,35 @@ def test_the_command_tunes_a_learning_rate(
     config = ProxyConfig(layers=1, width=16, heads=1, sequence_tokens=32, learning_rate=found["best"])
     again = run(corpus, config, tokens=3_000)
     assert losses[found["best"]] == pytest.approx(sum(again.losses.values()) / 2)
+
+
+def test_no_rate_is_named_where_every_training_diverged(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = proxy_file(folder, tmp_path / "proxy.yaml", learning_rate=1e30, optimizer="adamw", clip_norm=1e30)
+    arguments = ["tune-lr", str(path), "--weights", "vowels=0.5,others=0.5", "--folder", str(tmp_path / "c")]
+    assert main(arguments) == 1
+    assert "the training diverged at every rate of" in capsys.readouterr().err
+
+
+def test_no_rate_is_named_where_nothing_is_measured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = proxy_file(folder, tmp_path / "proxy.yaml")
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps(plain | {"corpus": plain["corpus"] | {"evaluation": []}, "tokens": "3e3"}))
+    arguments = ["tune-lr", str(path), "--weights", "vowels=0.5,others=0.5", "--folder", str(tmp_path / "c")]
+    assert main(arguments) == 1
+    assert "the corpus has no evaluation set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", ["-5", "99999999999999999999999"])
+def test_a_seed_that_is_none_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: str
+) -> None:
+    path = proxy_file(folder, tmp_path / "proxy.yaml")
+    assert main(["train", str(path), "--weights", "vowels=0.5,others=0.5", "--seed", seed]) == 1
+    assert "--seed must be a number from 0 to below 4294967296" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

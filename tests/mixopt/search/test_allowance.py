@@ -32,3 +32,7 @@ def test_time_is_kept_for_what_runs_and_for_the_proof() -> None:
 
 def test_nothing_is_refused_for_time_before_any_trial_was_timed() -> None:
     assert allowance(elapsed_s=99.0).refusal("unseen", 1.0) is None
+
+
+def test_a_limit_that_is_over_ends_a_search_of_which_no_trial_was_timed() -> None:
+    assert allowance(elapsed_s=100.0).refusal("unseen", 1.0) == "no time is left: 100 of 100 s are over"

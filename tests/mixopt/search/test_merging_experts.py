@@ -10,6 +10,7 @@ import pytest
 
 from mixopt.config import SearchConfig, load
 from mixopt.errors import ConfigError, SearchError
+from mixopt.search.asking import ask
 from mixopt.search.launch import driving, prepare_text
 from mixopt.search.setting import Setting
 from mixopt.simulated_workers import SimulatedWorkers
@@ -68,6 +69,13 @@ def failing(domain: str) -> Trainer:
         return run_job(job, report)
 
     return trainer
+
+
+def test_who_asks_for_trials_before_the_data_experts_are_there_is_told_to_train_them(tmp_path: Path) -> None:
+    config, location = config_of(tmp_path), str(tmp_path / "mixopt.db")
+    run(config, tmp_path, until=0)
+    with Store(location) as store, pytest.raises(SearchError, match="start it with `mixopt run`, and ask again"):
+        ask(store, store.searches()[0].name, n=1)
 
 
 def test_its_trials_wait_for_the_data_experts_and_name_them_and_are_charged_their_own_training(tmp_path: Path) -> None:

@@ -79,6 +79,12 @@ def test_a_rival_whose_trainings_failed_leaves_the_claim_unproven() -> None:
     assert "too few seeds" in proof.verdict
 
 
+def test_where_nothing_was_measured_nothing_measured_best() -> None:
+    proof = prove([RECOMMENDED, NATURAL], [{}, {}], [GUESS] * 2)
+    assert not proof.holds
+    assert proof.verdict.endswith("; best measured: nothing")
+
+
 def test_only_rivals_beaten_outside_the_noise_are_called_beaten() -> None:
     losses = [{0: 2.0, 1: 2.1, 2: 2.05}, {0: 2.1, 1: 2.21, 2: 2.14}, {0: 2.01, 1: 2.09, 2: 2.05}]
     allowed = Rival(names=SINGLE.names, mixture=SINGLE.mixture, allowed=True)
