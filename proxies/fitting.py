@@ -28,7 +28,6 @@ from proxies.schedules import rate_share, stable_steps
 from proxies.training import Progress, Report
 
 CURVE_POINTS = 20
-BLIND = 1.01  # times the loss of guessing blindly: where a training begins, and where one of a single step ends
 LATE_FRACTION = 0.5  # worse than guessing blindly after half of the training, a loss will not come down; a guess
 
 
@@ -92,7 +91,7 @@ class Fit:
         self._told = self.steps
         mean = float(torch.tensor(recent).mean())
         self.curve.append((self.steps * self.model.config.batch_tokens, mean))
-        progress = self.steps / self.batches.steps
+        progress = (self.steps - 1) / self.batches.steps  # when that loss was measured
         self.diverged = has_diverged(self.curve, progress=progress, vocabulary=self.model.vocabulary)
         return True
 
@@ -167,7 +166,7 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabulary: int) -> bool:
     """Say whether a training is lost: its loss is no number, or late on still above that of guessing blindly."""
     loss = curve[-1][1]
-    return not math.isfinite(loss) or (progress > LATE_FRACTION and loss > BLIND * math.log(vocabulary))
+    return not math.isfinite(loss) or (progress > LATE_FRACTION and loss > math.log(vocabulary))
 
 
 def _save(fit: Fit, optimizers: Sequence[torch.optim.Optimizer]) -> None:

@@ -82,4 +82,5 @@ def hopeless(name: str, trials: Sequence[Trial], setting: Setting) -> str:
         return f"nothing was told yet to {name!r}; begin with: mixopt ask {name}"
     last = errors[-1].splitlines()[0] if errors else "no trial was run: the budget pays for none"
     failed = sum(trial.state in ("failed", "diverged") for trial in trials)
-    return f"no trial succeeded and {failed} failed, the last one with: {last}; mend it and run again, under another --name if the file changes"
+    advice = "mend it and run again, with another --name where the file changes"
+    return f"no trial succeeded and {failed} failed, the last one with: {last}; {advice}"

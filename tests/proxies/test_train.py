@@ -172,7 +172,10 @@ def test_a_loss_above_blind_guessing_counts_as_lost_only_late() -> None:
     curve = [(100, math.log(256) + 0.1)]
     assert not has_diverged(curve, progress=0.3, vocabulary=256)
     assert has_diverged(curve, progress=0.6, vocabulary=256)
-    assert not has_diverged([(256, math.log(256) + 1e-3)], progress=1.0, vocabulary=256)  # its first step is its last
+
+
+def test_a_training_of_one_step_is_not_lost_for_beginning_blindly(corpus: Corpus) -> None:
+    assert not run(corpus, tokens=TINY.batch_tokens).diverged
 
 
 def test_training_leaves_threads_and_random_state_alone(corpus: Corpus) -> None:
