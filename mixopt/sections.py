@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from mixopt.config_wording import WRONG_PROXY
 from proxies.config import ProxyConfig, trial_flops
 from proxies.errors import ProxyError
+from proxies.plain_values import meant
 from proxies.schedules import stable_steps
 from proxies.simulated import SimulatedLaw
 
@@ -40,13 +41,10 @@ def _whole(value: object) -> object:
     """Return a count that was written as a float or like `4e6` (which YAML reads as text) as the int that it means."""
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "not a whole number")
-    if isinstance(value, str | float):
-        try:
-            number = float(value)
-        except ValueError:
-            return value
-        return int(number) if number.is_integer() else value
-    return value
+    number = meant(value)
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    return number if isinstance(number, int) else value
 
 
 def _proxy(value: object) -> object:

@@ -39,10 +39,11 @@ class Allowance:
                 f"the budget is spent: beside the proof's part, {max(left, 0.0):.3g} of {self.budget_flops:.3g} FLOPs "
                 "are left"
             )
-        if self.limit_s is None or (fidelity not in self.trial_s and self.elapsed_s < self.limit_s):
+        if self.limit_s is None:
             return None
         if fidelity not in self.trial_s:
-            return f"no time is left: {self.elapsed_s:.0f} of {self.limit_s:.0f} s are over"
+            is_over = self.elapsed_s >= self.limit_s
+            return f"no time is left: {self.elapsed_s:.0f} of {self.limit_s:.0f} s are over" if is_over else None
         needed = (self.pending_s + self.trial_s[fidelity] + self.reserve_s) / self.slots + MARGIN_S
         if self.elapsed_s + needed <= self.limit_s:
             return None

@@ -128,10 +128,9 @@ def prove(
     failed = _unproven(entries, rows)
     best = _best_measured(rows)
     if not failed:
-        return Proof(rows=rows, holds=True, verdict=_success(entries, rows), best_measured=best)
-    measured = best if any(row.measured is not None for row in rows) else "nothing"
-    verdict = "not proven: " + "; ".join(failed) + f"; best measured: {measured}"
-    return Proof(rows=rows, holds=False, verdict=verdict, best_measured=best)
+        return Proof(rows=rows, holds=True, verdict=_success(entries, rows), best_measured=best or rows[0].name)
+    verdict = "not proven: " + "; ".join(failed) + f"; best measured: {best or 'nothing'}"
+    return Proof(rows=rows, holds=False, verdict=verdict, best_measured=best or rows[0].name)
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float, float, float] | None:
@@ -203,10 +202,10 @@ def _doubt(rival: Rival, row: Row) -> str | None:
     return None
 
 
-def _best_measured(rows: Sequence[Row]) -> str:
-    """Return the name of the allowed row of lowest measured loss."""
+def _best_measured(rows: Sequence[Row]) -> str | None:
+    """Return the name of the allowed row of lowest measured loss; None where none was measured."""
     measured = [(row.measured, row.name) for row in rows if row.allowed and row.measured is not None]
-    return min(measured)[1] if measured else rows[0].name
+    return min(measured)[1] if measured else None
 
 
 def _success(entries: Sequence[Rival], rows: Sequence[Row]) -> str:
