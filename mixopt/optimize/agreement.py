@@ -26,8 +26,9 @@ NORMAL_95 = 1.645  # one-sided 95 % quantile
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Spearman's correlation of a cheap rung with the top one, with its 90 % bootstrap interval.
+    """Spearman's correlation of a cheap rung with the top one, and its 90 % interval: of the bootstrap's and Fisher's.
 
+    It reaches from the lower end of both to the upper one.
     Over the `mixtures` measured at the top: their objective there, and at the cheap rung (`shared` of them measured
     there also, the rest predicted by its model). misleads: whether it is certain to rank them hardly or the wrong way,
     or shows nothing but noise.
@@ -94,7 +95,7 @@ def shows_nothing(model: Surrogate, rung: RungFit) -> bool:
     if count < LEAST_SHOWN:
         return False
     rho = spearman(np.stack([known.measured, known.predicted], axis=1))
-    return _upper(float(np.nan_to_num(rho)), count) < MISLEADS
+    return _interval(float(np.nan_to_num(rho)), count)[1] < MISLEADS
 
 
 def _paired(model: Surrogate, cheap: RungFit, top: RungFit, predicted: Array) -> tuple[Array, int]:
@@ -117,31 +118,29 @@ def _agreement(rung: str, pairs: Array, shared: int, *, noise_sd: float, seed: i
     values = np.array([value for draw in draws if not np.isnan(value := spearman(draw))] or [0.0])
     low, high = np.quantile(values, [0.05, 0.95])
     rho = float(np.nan_to_num(spearman(pairs)))  # nan: one of the rungs saw no difference: it says nothing
+    least, most = _interval(rho, len(pairs))  # pairs in perfect order stay so however often they are drawn
+    low, high = min(float(low), least), max(float(high), most)
     return Agreement(
         rung=rung,
         spearman=rho,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         mixtures=len(pairs),
         shared=shared,
-        misleads=_misleads(pairs, rho, float(high), noise_sd),
+        misleads=high < MISLEADS and _judged(pairs, noise_sd),
     )
 
 
-def _misleads(pairs: Array, rho: float, high: float, noise_sd: float) -> bool:
-    """Return whether both upper bounds, of the bootstrap and of Fisher's transformation, leave hardly any agreement.
-
-    Where the top rung's own differences are noise, no rung can agree with them, and nothing is concluded.
-    """
-    count, variance = len(pairs), float(pairs[:, 1].var(ddof=1))
-    if count < LEAST_JUDGED or noise_sd**2 > (1.0 - RELIABLE) * variance:
-        return False
-    return max(high, _upper(rho, count)) < MISLEADS
+def _judged(pairs: Array, noise_sd: float) -> bool:
+    """Return whether `pairs` can condemn a rung: none can agree with a top whose own differences are noise."""
+    return len(pairs) >= LEAST_JUDGED and noise_sd**2 <= (1.0 - RELIABLE) * float(pairs[:, 1].var(ddof=1))
 
 
-def _upper(rho: float, count: int) -> float:
-    """Return the upper bound of a correlation over so many pairs, by Fisher's transformation."""
-    return float(np.tanh(np.arctanh(np.clip(rho, -0.999, 0.999)) + NORMAL_95 / np.sqrt(count - 3.0)))
+def _interval(rho: float, count: int) -> tuple[float, float]:
+    """Return the 90 % interval of a correlation over so many pairs, by Fisher's transformation; of three, all."""
+    half = NORMAL_95 / np.sqrt(count - 3.0) if count > 3 else np.inf
+    middle = np.arctanh(np.clip(rho, -0.999, 0.999))
+    return float(np.tanh(middle - half)), float(np.tanh(middle + half))
 
 
 def spearman(pairs: Array) -> float:

@@ -1,9 +1,10 @@
 """How far predictions lie from what trials show, mixture by mixture, learned from predictions of rows held out.
 
 Errors of losses grow with the loss (corners are both bad and noisy) and where the members of the stack disagree.
-Of set j: sd = s_j h, h^2 = exp(2 b u) + (g D / D_j)^2; u the predicted loss, standardised; D the spread of the members
-and D_j its median; b and g common to the sets, of the greatest likelihood of heavy-tailed errors; s_j such that the
-central 90 % interval holds 90 % of the errors held out.
+Of set j: sd = s_j h, h^2 = exp(2 b u) + (g D / D_j)^2 + (c_j max(u, 0))^2; u the predicted loss, standardised; D the
+spread of the members and D_j its median; b and g common to the sets, of the greatest likelihood of heavy-tailed errors;
+s_j such that the central 90 % interval holds 90 % of the errors held out. Too few mixtures tell no b and no g: then
+these are 0, and c_j, which is 0 otherwise, makes what is a multiple as bad a multiple as doubtful.
 
 Shapes: m evaluation sets, n observations, B mixtures.
 """
@@ -22,36 +23,47 @@ RANGE = (-2.0, 3.0)  # of u, beyond which errors grow no more
 HEAVY = 4.0  # degrees of freedom of the errors
 POOLED = 4.0  # rows that all sets' errors together count as, beside the set's own
 FEW = 2.0  # rows' worth of doubt about a scale: it is stretched by 1 + FEW / n
-LEAST = 12  # different mixtures, below which sds are constant
+LEAST = 12  # different mixtures, below which their errors tell no b and no g
+FAR = 2.0  # c, times the spread of mixtures that are apart; by corners of simulated laws
 LEAST_SD = 1e-6  # standardised
 LEAST_PART = 0.02  # of the guess, below which no scale is believed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """The sds of predictions, standardised: `scale` s_j and `spread` D_j, `m`; `growth` b; `disagreement` g."""
+    """The sds of predictions, standardised: `scale` s_j, `spread` D_j, `far` c_j, `m`; `growth` b; `disagreement` g."""
 
     scale: Array
     spread: Array
     growth: float
     disagreement: float
+    far: Array
 
     def sd(self, predicted: Array, spread: Array) -> Array:
         """Return sds, noise included, `m x B`, of `predicted` by members that are `spread` apart, `m x B` both."""
-        return self.scale[:, None] * _shape(predicted, spread / self.spread[:, None], self.growth, self.disagreement)
+        spread = spread / self.spread[:, None]
+        return self.scale[:, None] * _shape(predicted, spread, self.growth, self.disagreement, self.far[:, None])
 
 
-def learn(predicted: Array, spread: Array, errors: Array, *, distinct: int, guess: float, runs: float) -> Errors:
+def learn(
+    predicted: Array, spread: Array, errors: Array, *, distinct: int, guess: float, runs: float, apart: Array
+) -> Errors:
     """Return the sds that `errors` of `predicted`, `m x n`, held out, have; an sd of `guess` counts as `runs` rows.
 
-    distinct: how many different mixtures the rows are.
+    distinct: how many different mixtures the rows are. apart: spreads of mixtures that are apart, standardised, `m`.
     """
     middle = np.maximum(np.median(spread, axis=1), LEAST_SD)
     b, g = _best_shape(predicted, spread / middle[:, None], errors, distinct, DISAGREEMENTS)
-    shape = _shape(predicted, spread / middle[:, None], b, g)
+    c = far(distinct) / apart
+    shape = _shape(predicted, spread / middle[:, None], b, g, c[:, None])
     trust = distinct / (distinct + runs)
     scale = np.maximum(_reached(errors / shape, distinct), LEAST_PART * guess) ** trust * guess ** (1.0 - trust)
-    return Errors(scale=scale, spread=middle, growth=b, disagreement=g)
+    return Errors(scale=scale, spread=middle, growth=b, disagreement=g, far=c)
+
+
+def far(distinct: int) -> float:
+    """Return c times the spread of mixtures that are apart; 0 where `distinct` mixtures tell how errors grow."""
+    return FAR if distinct < LEAST else 0.0
 
 
 def growth(predicted: Array, errors: Array, *, distinct: int) -> float:
@@ -59,9 +71,9 @@ def growth(predicted: Array, errors: Array, *, distinct: int) -> float:
     return _best_shape(predicted[None], np.ones((1, len(errors))), errors[None], distinct, (0.0,))[0]
 
 
-def grown(predicted: Array, b: float) -> Array:
-    """Return the sds of errors at `predicted`, standardised, any shape, in that of the middle."""
-    factor: Array = np.exp(b * np.clip(predicted, *RANGE))
+def grown(predicted: Array, b: float, c: float | Array = 0.0) -> Array:
+    """Return the sds of errors at `predicted`, standardised, any shape, in that of the middle; c as wide, or one."""
+    factor: Array = np.hypot(np.exp(b * np.clip(predicted, *RANGE)), c * np.maximum(predicted, 0.0))
     return factor
 
 
@@ -103,8 +115,8 @@ def _reached(errors: Array, distinct: int) -> Array:
     return drawn
 
 
-def _shape(predicted: Array, spread: Array, b: float, g: float) -> Array:
-    shape: Array = np.sqrt(grown(predicted, b) ** 2 + (g * spread) ** 2)
+def _shape(predicted: Array, spread: Array, b: float, g: float, c: float | Array = 0.0) -> Array:
+    shape: Array = np.hypot(grown(predicted, b, c), g * spread)
     return shape
 
 

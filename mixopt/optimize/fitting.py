@@ -26,7 +26,9 @@ MISFIT = 0.12  # of members, in spreads of the losses; GUESSED_NOISE of it is no
 GUESSED_DRIFT = 0.15  # likewise, of what a rung adds to the one below; a guess
 GUESSED_NOISE = 0.06  # in spreads of the objective; a guess until mixtures are replicated
 GUESSED_RESIDUAL = 0.2  # in spreads of the objective; a guess until there are out-of-fold residuals
+UNEXPLAINED = 1.0  # likewise, where no member knows of mixtures
 STALE = 3.0  # spreads of the losses that an observation misses of which all tokens are stale; see STALE_LIMIT
+FARTHEST = 50.0  # spreads of mixtures that are apart from the middle: of a corner that it hardly knows, a law says any
 TAIL = 3.0  # spreads above the middle from which losses count less: a corner's loss tells little about good mixtures
 
 
@@ -64,30 +66,19 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
     sets_noise = _sets_noise(linked, every, scale, below)
     precision = _precision(y, every, sets_noise, scale, below) * np.isfinite(linked).T
     names = _applicable(table.distinct, features)
-    fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start)
+    reach = FARTHEST * scale.coarse[:, None]
+    fitted, held_out, parameters = _fit_members(names, features, y, precision, every.groups, start, reach)
     held_out = held_out[..., :n]
     tail = _tail(values, table, scale, below)
     shares = stack_weights(held_out, y[:, :n], precision[:, :n], _importance(below))
-    _, errors = _unseen(shares, held_out, linked[:n], scale)
-    shares = leant(
-        shares,
-        held_out,
-        lambda stacked: expected(
-            below.objective, below.encoding.sets, stacked * scale.linked_width + scale.center, errors
-        ),
-        values,
-        1.0 / tail,
-    )
+    shares = _leant(shares, held_out, linked[:n], values, tail, scale, below)
     unseen, errors = _unseen(shares, held_out, linked[:n], scale)
     at_rows = np.stack([member(features)[:, :n] for member in fitted])
     losses = combined(shares, at_rows) * scale.linked_width + scale.center
     missed = values - expected(below.objective, below.encoding.sets, unseen, errors)
-    known = _known_noise(table, below) + _guessed_noise(scale, below) ** 2
-    fresh = table.stale == 0.0
-    noise = table.noise_sd
-    if noise is None:
-        noise = float(_seeds_sd(values[fresh, None], table.groups[fresh], np.array([known]))[0])
-    residual, slope = _residual(table, values, missed, noise**2 * tail, scale, below)
+    noise = _noise_sd(table, values, scale, below) if table.noise_sd is None else table.noise_sd
+    guessed = GUESSED_RESIDUAL if names != ("constant",) else UNEXPLAINED
+    residual, slope = _residual(table, values, missed, noise**2 * tail, scale, below, guessed)
     return RungFit(
         name=name,
         table=table,
@@ -98,7 +89,7 @@ def _fit_rung(name: str, table: Table, every: Table, below: Surrogate, start: Ma
         parameters=parameters,
         out_of_fold=missed,
         rmse=_rmse(links.back(unseen) - table.losses, scale.width),
-        doubt=_doubt(shares, held_out, y[:, :n], table.distinct),
+        doubt=_doubt(shares, held_out, y[:, :n], table.distinct, guessed, scale.coarse),
         errors=errors,
         sets_left=linked[:n] - losses,
         noise_sd=noise,
@@ -157,12 +148,18 @@ def _trusted(entry: Entry, distinct: int, features: Features) -> bool:
 
 
 def _fit_members(
-    names: Sequence[str], features: Features, y: Array, precision: Array, groups: Indices, start: Mapping[str, Array]
+    names: Sequence[str],
+    features: Features,
+    y: Array,
+    precision: Array,
+    groups: Indices,
+    start: Mapping[str, Array],
+    reach: Array,
 ) -> tuple[tuple[OfRows, ...], Array, Mapping[str, Array]]:
     """Return every member fitted to all rows, what it predicts of rows that its fit has not seen, and its parameters.
 
-    Predictions are `M x m x n`, from fits without the row's mixture; parameters `m x p` each. One batch of problems:
-    every fold held out of every set, and last every set with nothing held out.
+    Predictions are `M x m x n`, from fits without the row's mixture, and none is beyond `reach`, `m x 1`; parameters
+    `m x p` each. One batch of problems: every fold held out of every set, and last every set with nothing held out.
     """
     held, m = folds(groups), len(y)
     count = int(held.max()) + 1
@@ -178,11 +175,24 @@ def _fit_members(
             unseen = np.flatnonzero(held == fold)
             result[k][:, unseen] = member.predict(features.rows(unseen), slice(fold * m, (fold + 1) * m))
     parameters = {name: member.theta[last] for name, member in zip(names, members, strict=True)}
-    return tuple(_of_rows(member, last) for member in members), result, parameters
+    return tuple(_of_rows(member, last, reach) for member in members), np.clip(result, -reach, reach), parameters
 
 
-def _of_rows(member: Fitted, chosen: slice) -> OfRows:
-    return lambda at: member.predict(at, chosen)
+def _of_rows(member: Fitted, chosen: slice, reach: Array) -> OfRows:
+    return lambda at: np.clip(member.predict(at, chosen), -reach, reach)
+
+
+def _leant(
+    shares: Array, held_out: Array, linked: Array, values: Array, tail: Array, scale: Scale, below: Surrogate
+) -> Array:
+    """Return `shares`, `M x m`, leaning towards members by how well the objective is predicted of rows held out."""
+    _, errors = _unseen(shares, held_out, linked, scale)
+
+    def objective(stacked: Array) -> Array:
+        losses = stacked * scale.linked_width + scale.center
+        return expected(below.objective, below.encoding.sets, losses, errors)
+
+    return leant(shares, held_out, objective, values, 1.0 / tail)
 
 
 def _unseen(shares: Array, held_out: Array, linked: Array, scale: Scale) -> tuple[Array, Array]:
@@ -199,9 +209,9 @@ def _importance(below: Surrogate) -> Array:
     return share
 
 
-def _doubt(shares: Array, held_out: Array, y: Array, distinct: int) -> Errors:
+def _doubt(shares: Array, held_out: Array, y: Array, distinct: int, guessed: float, apart: Array) -> Errors:
     predicted, spread = spread_of(shares, held_out)
-    return learn(predicted, spread, predicted - y, distinct=distinct, guess=GUESSED_RESIDUAL, runs=PRIOR_RUNS)
+    return learn(predicted, spread, predicted - y, distinct=distinct, guess=guessed, runs=PRIOR_RUNS, apart=apart)
 
 
 def _known_noise(table: Table, model: Surrogate) -> float:
@@ -218,6 +228,13 @@ def _sets_noise(linked: Array, every: Table, scale: Scale, below: Surrogate) -> 
     guess = scale.ratio * below.rungs[-1].sets_noise if below.rungs else GUESSED_NOISE * scale.linked_width
     fresh = every.stale == 0.0
     return _seeds_sd(linked[fresh], every.groups[fresh], guess**2)
+
+
+def _noise_sd(table: Table, values: Array, scale: Scale, below: Surrogate) -> float:
+    """Return the sd over seeds of the objective, `values` being that of the rows, `n`."""
+    guess = _known_noise(table, below) + _guessed_noise(scale, below) ** 2
+    fresh = table.stale == 0.0
+    return float(_seeds_sd(values[fresh, None], table.groups[fresh], np.array([guess]))[0])
 
 
 def _guessed_noise(scale: Scale, below: Surrogate) -> float:
@@ -244,17 +261,18 @@ def _seeds_sd(values: Array, groups: Indices, guess: Array) -> Array:
 
 
 def _residual(
-    table: Table, values: Array, missed: Array, noise: Array, scale: Scale, below: Surrogate
+    table: Table, values: Array, missed: Array, noise: Array, scale: Scale, below: Surrogate, guessed: float
 ) -> tuple[Residual, float]:
     """Return the process of what the stack misses of `values`, and the slope on the rung below.
 
-    missed, noise: of rows held out, and the variance of their noise, `n`.
+    missed, noise: of rows held out, and the variance of their noise, `n`. guessed: its sd at the lowest rung, in
+    spreads of the objective, before anything was held out.
     """
     shares = below.objective.array(below.encoding.sets)
     width = scale.objective_coarse * scale.objective_width
     of_sets = shares * scale.coarse * scale.width
     by_sets = float(np.sqrt((of_sets**2).sum()))  # as they err each by itself, also where they trade off
-    slope, explained, guess = 0.0, np.zeros(len(values)), GUESSED_RESIDUAL * max(width, by_sets)
+    slope, explained, guess = 0.0, np.zeros(len(values)), guessed * max(width, by_sets)
     if below.rungs:
         slope = _slope(table, below, scale.objective_ratio)
         explained = slope**2 * below.covariances(table.inputs)[-1].diagonal()
@@ -267,6 +285,7 @@ def _residual(
         explained=explained,
         guess=guess,
         distinct=table.distinct,
+        apart=scale.objective_coarse,
     )
     return residual, slope
 

@@ -45,6 +45,24 @@ def test_wide_trials_at_both_rungs_tell_which_rung_misleads(bench: Bench, change
     assert (heard.misleading == ("small",)) == misleads
 
 
+@pytest.mark.parametrize(("count", "least", "most"), [(3, -1.0, -1.0), (5, -0.3, 0.999), (20, 0.5, 0.999)])
+def test_few_mixtures_in_the_same_order_at_both_rungs_prove_little(
+    bench: Bench, count: int, least: float, most: float
+) -> None:
+    world = bench(d=3, noise=0.0)
+    mixtures = world.problem.space.sample(count, np.random.default_rng(2))
+    rows = [
+        world.observe(count * place + i, mixture, rung)
+        for place, rung in enumerate(("small", "large"))
+        for i, mixture in enumerate(mixtures)
+    ]
+    heard = listen(Evidence(history=History(observations=tuple(rows))), world.problem)
+    assert heard is not None
+    found = heard.agreement[0]
+    assert least <= found.low <= min(found.spearman, most)
+    assert found.spearman <= found.high <= 1.0
+
+
 BATCH = 3  # proposals at a time, as many as two workers ask for
 
 

@@ -7,9 +7,9 @@ from mixopt.optimize.conditioning import PASSED_ON, At, Conditioned, Told
 from mixopt.optimize.residual import Residual
 
 RESIDUALS = (
-    Residual(amplitude=0.3, length=0.5, growth=0.3),
-    Residual(amplitude=0.2, length=0.3, growth=0.0),
-    Residual(amplitude=0.1, length=0.4, growth=0.2),
+    Residual(amplitude=0.3, length=0.5, growth=0.3, far=0.0),
+    Residual(amplitude=0.2, length=0.3, growth=0.0, far=0.0),
+    Residual(amplitude=0.1, length=0.4, growth=0.2, far=0.0),
 )
 SLOPES, SIZES, D = (0.0, 0.9, 0.7), (7, 4, 2), 3
 EDGES = np.cumsum([0, *SIZES])

@@ -29,7 +29,14 @@ def found(amplitude: float, growth: float, noise: float, *, explained: float = 0
         explained=np.full(N, explained),
         guess=amplitude,
         distinct=distinct,
+        apart=1.0,
     )
+
+
+def of_four(points: np.ndarray, predicted: np.ndarray, missed: np.ndarray, *, apart: float) -> Residual:
+    nothing = np.zeros(4)
+    known = {"noise": nothing, "explained": nothing, "guess": 0.1, "distinct": 4, "apart": apart}
+    return Residual.of(missed[:4], predicted[:4], points[:4], **known)
 
 
 @pytest.mark.parametrize("growth", [0.0, 0.3, 0.6])
@@ -54,16 +61,26 @@ def test_noise_and_what_the_rung_below_leaves_open_are_not_counted_twice() -> No
 
 def test_few_mixtures_tell_no_growth_and_no_length() -> None:
     points, predicted, missed = errors(0.1, 0.6, 0.0)
-    few = Residual.of(
-        missed[:4], predicted[:4], points[:4], noise=np.zeros(4), explained=np.zeros(4), guess=0.1, distinct=4
-    )
+    few = of_four(points, predicted, missed, apart=1.0)
     assert few.growth == 0.0
 
 
 def test_neighbours_share_what_is_missed_of_them() -> None:
     points, predicted, _ = errors(0.1, 0.0, 0.0)
-    covariance = Residual(amplitude=2.0, length=0.5, growth=0.0).covariance(points, predicted, points, predicted)
+    covariance = Residual(amplitude=2.0, length=0.5, growth=0.0, far=0.0).covariance(
+        points, predicted, points, predicted
+    )
     assert covariance == pytest.approx(4.0 * matern(points, points, 0.5))
-    grown = Residual(amplitude=2.0, length=0.5, growth=0.3).covariance(points, predicted, points, predicted)
+    grown = Residual(amplitude=2.0, length=0.5, growth=0.3, far=0.0).covariance(points, predicted, points, predicted)
     assert grown.diagonal() == pytest.approx(4.0 * np.exp(0.6 * predicted))
     assert np.linalg.eigvalsh(grown).min() > -1e-9
+
+
+def test_of_few_mixtures_one_that_is_a_multiple_as_bad_is_a_multiple_as_doubtful() -> None:
+    points, predicted, missed = errors(0.1, 0.0, 0.0)
+    few = of_four(points, predicted, missed, apart=3.0)
+    bad = np.array([-1.0, 0.0, 30.0, 60.0])
+    sd = np.sqrt(few.covariance(points[:4], bad, points[:4], bad).diagonal())
+    assert sd[0] == pytest.approx(sd[1])
+    assert sd[3] / sd[2] == pytest.approx(2.0, rel=0.01)
+    assert found(0.1, 0.0, 0.0).far == 0.0  # many tell themselves
