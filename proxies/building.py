@@ -71,6 +71,8 @@ def _held_out(source: Spool, domain: DomainConfig) -> Mask:
     held_out: Mask = source.hashes < np.uint64(int(share * 2**64))
     if share and held_out.sum() < MIN_HELD_OUT <= len(source) // 2:
         held_out[np.argsort(source.hashes)[:MIN_HELD_OUT]] = True
+    if domain.held_out is None and held_out.all():  # nobody asked for it, and what is left is to train on
+        held_out[np.argmax(source.hashes)] = False
     return held_out
 
 

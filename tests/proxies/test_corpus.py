@@ -52,6 +52,18 @@ def test_training_documents_are_those_written_less_the_held_out_ones(tmp_path: P
     assert (np.asarray(corpus.domains["a"].tokens)[corpus.domains["a"].offsets[1:] - 1] == 0).all()
 
 
+def test_a_domain_of_one_document_is_trained_on_whatever_its_hash(tmp_path: Path) -> None:
+    names = [f"d{k}" for k in range(30)]  # of which a few have a hash so low that it is held out
+    for name in names:
+        words = write_domain(tmp_path, name, documents=40)
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": " ".join(words)}) + "\n")
+    write_domain(tmp_path, "a")
+    config = plain(*names, "a")
+    config["evaluation"] = [{"name": "a", "domain": "a", "max_bytes": 1_024, "excerpt_tokens": 64}]
+    found = make(tmp_path, config).manifest.domains
+    assert [found[name].held_out_documents for name in names] == [0] * len(names)
+
+
 def test_excerpts_come_from_held_out_documents_and_the_parts_share_none(tmp_path: Path) -> None:
     texts = write_domain(tmp_path, "a")
     corpus = make(tmp_path, plain("a"))
