@@ -14,6 +14,7 @@ from store.errors import StoreUnavailable as StoreUnavailable
 from store.errors import TrialStateError as TrialStateError
 from store.migrate import upgrade as upgrade
 from store.plain_rows import without_sweeps as without_sweeps
+from store.records import FAILED as FAILED
 from store.records import Artifact as Artifact
 from store.records import Attempt as Attempt
 from store.records import Changes as Changes

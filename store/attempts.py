@@ -10,12 +10,12 @@ from store import pages, retractions, trials
 from store.clock import moment_of, now
 from store.errors import NotInStore, RunInTraining, TrialStateError
 from store.plain import named, not_negative, one_of
-from store.records import Attempt, NewTrial, Result, Trial
+from store.records import FAILED, Attempt, NewTrial, Result, Trial
 from store.runs import record
 from store.schema import AttemptRow, LeaseRow, SearchRow, TrialRow
 from store.searches import require, touch
 
-FAILURES = ("failed", "diverged", "cancelled")
+FAILURES = (*FAILED, "cancelled")
 ELSEWHERE = "elsewhere"  # the worker of trials whose runs ended before they came into the store
 OUTSIDE = "outside:"  # begins the worker of an attempt that no driver watches: whoever asked for it tells its end
 

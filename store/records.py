@@ -9,6 +9,7 @@ from store.errors import InvalidRecord
 from store.plain import finite, named, not_negative, plain_mapping
 
 SEARCH_STATES = ("running", "finished", "stopped", "failed")
+FAILED = ("failed", "diverged")  # states of a trial that ended without a result, and was not given up
 TRIAL_STATES = ("queued", "running", "completed", "failed", "diverged", "cancelled")
 RETRACTED = "retracted"  # how a finished trial reads once it is taken back; its row stays as it was
 OUTDATED = "outdated"  # and once it weighs a domain that was removed

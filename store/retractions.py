@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from store.clock import now
 from store.errors import NotInStore, TrialStateError
 from store.plain import named
-from store.records import OPEN_STATES, OUTDATED, RETRACTED, Retraction
+from store.records import FAILED, OPEN_STATES, OUTDATED, RETRACTED, Retraction
 from store.schema import OutdatedRow, RetractionRow, RunRow, TrialRow
 from store.searches import reopen, require, touch
 
-RETRACTABLE = ("completed", "failed", "diverged")
+RETRACTABLE = ("completed", *FAILED)
 EXPERTS = "experts"  # of a run's content: by domain the runs that its training starts from, where it starts from any
 
 

@@ -105,7 +105,8 @@ def get(session: Session, search_id: int, number: int) -> Trial:
 def no_trial(session: Session, search_id: int, number: int) -> NotInStore:
     """Return what to raise where a search has no trial of that number."""
     count = session.scalar(select(func.count()).where(TrialRow.search_id == search_id))
-    return NotInStore(f"the search has no trial {number}; it has {count}, numbered from 0")
+    known = f"give one from 0 to {count - 1}" if count else "it has none yet, run it first"
+    return NotInStore(f"the search has no trial {number}; {known}")
 
 
 def is_measured() -> ColumnElement[bool]:

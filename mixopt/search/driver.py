@@ -24,6 +24,7 @@ from mixopt.search.ledger import (
     expert_folders,
     expert_runs,
     gold_folders,
+    lasting_recommendation,
     new_trial,
     read_evidence,
     read_history,
@@ -41,7 +42,7 @@ from mixopt.search.wishes import ASK, CANCEL, heed, heed_waiting
 from mixopt.workers import Job, JobProgress, Outcome, Workers
 from proxies.checkpoint import remove
 from proxies.pace import Pace
-from store import Attempt, NewTrial, RunInTraining, Search, Store, Trial
+from store import FAILED, Attempt, NewTrial, RunInTraining, Search, Store, Trial
 
 POLL_S = 0.5
 GLANCE_S = 0.05  # where a slot is free and its trial is being thought of
@@ -522,7 +523,7 @@ class Driver:
         remove(job.checkpoint)  # not before: were this driver to die now, the next one would go on from it
         self.say(f"{title(trial)}: {result(self.store.trial(self.search.id, trial.number), self.setting)}")
         trials = self._trials()
-        failed = sum(trial.state in ("failed", "diverged") for trial in trials)
+        failed = sum(trial.state in FAILED for trial in trials)
         if failed >= HOPELESS and not any(trial.state == "completed" for trial in trials):
             raise SearchError(hopeless(self.search.name, trials, self.setting))
 
@@ -547,12 +548,8 @@ class Driver:
 
     def _recommendation(self) -> dict[str, Any] | None:
         """Return the recommendation that stands, None where there is none, or its file or trials are others now."""
-        found = self.store.recommendation(self.search.id)
-        if found is None or found.payload["config_hash"] != self.setting.config.digest():
-            return None
-        if found.undermined or (self.setting.config.trained_outside and self._told_since()):
-            return None
-        return dict(found.payload)
+        found = lasting_recommendation(self.store, self.search.id, self.setting.config)
+        return None if found is not None and self.setting.config.trained_outside and self._told_since() else found
 
     def _told_since(self) -> bool:
         """Say whether anything was told since the last fit."""

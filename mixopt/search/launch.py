@@ -15,6 +15,7 @@ from mixopt.search.brain import START_S, Brain
 from mixopt.search.driver import Driver
 from mixopt.search.experts import experts_of
 from mixopt.search.lease import HeldLease
+from mixopt.search.ledger import lasting_recommendation
 from mixopt.search.packing import paces, told
 from mixopt.search.provenance import provenance
 from mixopt.search.revising import FILE_CHANGED, changed_of_fixed, differences, signed
@@ -132,6 +133,13 @@ def _manifest(setting: Setting) -> dict[str, Any] | None:
     return open_corpus(Path(setting.text.folder)).manifest.to_plain()
 
 
+def _is_over(store: Store, search: Search, config: SearchConfig) -> bool:
+    """Say whether nothing is left to train, and so nothing to measure: a search that is run again after its end."""
+    if search.state != "finished" or store.messages(search.id):
+        return False
+    return lasting_recommendation(store, search.id, config) is not None
+
+
 @contextmanager
 def driving(
     setting: Setting, *, store: Store, workers: Workers, elapsed_s: float, brain: Brain | None = None
@@ -152,7 +160,7 @@ def driving(
             note = f"{FILE_CHANGED}: {signed(lines)}"
             store.revise_search(search.id, config=config.resolved(), config_hash=config.digest(), note=note)
             search = store.search(search.id)
-        found = paces(setting, workers)
+        found = {} if _is_over(store, search, config) else paces(setting, workers)
         store.add_session(search.id, provenance=provenance(setting, workers, found))
         driver = None
         thinking = brain or Brain(clock=workers.clock, patience_s=START_S)

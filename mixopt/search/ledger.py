@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from mixopt.config import SearchConfig
 from mixopt.errors import SearchError
 from mixopt.evidence import IMPORTED, NO_ITEMS, Evidence, Experts, Failure, History, Observation, Pending, Proposal
 from mixopt.mixture import Mixture, Recipe
@@ -11,7 +13,7 @@ from mixopt.objective import error_items, minimized
 from mixopt.search.setting import SEEDS_A_SEARCH, Setting, content_hash, only_domain, part_of
 from mixopt.workers import Outcome
 from proxies.checkpoint import WEIGHTS, Checkpoint
-from store import Artifact, NewTrial, Store, Trial, without_sweeps
+from store import FAILED, Artifact, NewTrial, Store, Trial, without_sweeps
 
 ExpertRuns = Mapping[str, str | None]  # every domain's data expert by the hash of its run; None: it could not be had
 
@@ -104,7 +106,7 @@ def read_history(trials: Sequence[Trial], setting: Setting) -> History:
                         stale=trial.stale,
                     )
                 )
-            elif trial.state in ("failed", "diverged"):
+            elif trial.state in FAILED:
                 failures.append(
                     Failure(
                         trial=trial.number,
@@ -169,6 +171,14 @@ def expert_folders(store: Store, runs: ExpertRuns) -> list[str | None]:
 def read_evidence(trials: Sequence[Trial], setting: Setting, experts: Experts | None) -> Evidence:
     """Return what a strategy may look at."""
     return Evidence(history=read_history(trials, setting), experts=experts)
+
+
+def lasting_recommendation(store: Store, search_id: int, config: SearchConfig) -> dict[str, Any] | None:
+    """Return the recommendation of a search, None where there is none, or its file or trials are others now."""
+    found = store.recommendation(search_id)
+    if found is None or found.payload["config_hash"] != config.digest() or found.undermined:
+        return None
+    return dict(found.payload)
 
 
 def record(store: Store, trial: Trial, outcome: Outcome, *, gold: str | None) -> None:

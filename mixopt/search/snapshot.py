@@ -8,7 +8,7 @@ from typing import Literal
 from mixopt.search.allowance import Allowance
 from mixopt.search.ledger import WAITING, read_history
 from mixopt.search.setting import Setting
-from store import Trial
+from store import FAILED, Trial
 
 Phase = Literal["experts", "search", "proof", "finished"]
 
@@ -81,6 +81,6 @@ def hopeless(name: str, trials: Sequence[Trial], setting: Setting) -> str:
     if not errors and setting.config.trained_outside:
         return f"nothing was told yet to {name!r}; begin with: mixopt ask {name}"
     last = errors[-1].splitlines()[0] if errors else "no trial was run: the budget pays for none"
-    failed = sum(trial.state in ("failed", "diverged") for trial in trials)
+    failed = sum(trial.state in FAILED for trial in trials)
     advice = "mend it and run again, with another --name where the file changes"
     return f"no trial succeeded and {failed} failed, the last one with: {last}; {advice}"

@@ -107,11 +107,19 @@ def test_the_recommendation_is_exported_for_megatron(killed: tuple[Path, dict[in
     assert sum(float(weight) for weight in words[::2]) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_a_second_run_of_a_finished_search_trains_nothing(killed: tuple[Path, dict[int, Trial]]) -> None:
+def test_a_second_run_of_a_finished_search_trains_nothing_and_measures_nothing(
+    killed: tuple[Path, dict[int, Trial]],
+) -> None:
     folder, _ = killed
     before = trials(folder / "mixopt.db")
     assert mixopt("run", str(folder / "small.yaml"), folder=folder).returncode == 0
     assert trials(folder / "mixopt.db") == before
+    with Store(folder / "mixopt.db", read_only=True) as store:
+        found = store.find_search("small")
+        assert found is not None
+        *earlier, last = (session.provenance["together"] for session in store.sessions(found.id))
+    assert last == {}
+    assert all(set(each) == {"small", "large"} for each in earlier)
 
 
 @pytest.mark.parametrize(("workers", "number"), [("local", signal.SIGINT), ("ray", signal.SIGTERM)])

@@ -117,7 +117,7 @@ def test_reading_trials_takes_as_many_queries_for_two_as_for_fifty(store: Store,
 
 def test_unknown_numbers_are_named(store: Store, search: Search) -> None:
     for read in (store.trial, store.detail):
-        with pytest.raises(NotInStore, match="no trial 7; it has 0"):
+        with pytest.raises(NotInStore, match="no trial 7; it has none yet"):
             read(search.id, 7)
     with pytest.raises(NotInStore, match=r"no search with id 99; it has \['s'\]"):
         store.trials(99)
