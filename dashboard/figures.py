@@ -16,6 +16,7 @@ from dashboard import palette, wording
 COLUMNS = 4  # small multiples side by side
 MOST_COLORS = 12  # more colours than that nobody tells apart
 EPOCH_TICKS = (0.01, 0.03, 0.1, 0.3, 1, 2, 4, 8, 16, 32, 64, 128)
+MOST_NUMBERED = 16  # routed experts whose shares fit into their cells as numbers
 LEGEND_WIDTH = 620  # pixels, on a narrow page
 
 
@@ -236,6 +237,52 @@ def curve(points: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="tokens", rangemode="tozero")
     figure.update_yaxes(title="training loss (nats per token)")
     return _framed(figure, height=320)
+
+
+def expert_usage(layers: Sequence[pd.DataFrame]) -> go.Figure:
+    """One heat map a layer, domains from the top and routed experts from the left; one scale of shares for all.
+
+    layers: domains x experts, the share of a domain's routes that goes to the expert.
+    """
+    few = len(layers[0].columns) <= MOST_NUMBERED
+    columns = min(2, len(layers)) if few else 1
+    rows = -(-len(layers) // columns)
+    gap = 88  # pixels: the axis of one layer and the name of the next
+    height = 40 + rows * (gap + 24 * len(layers[0]))
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        shared_yaxes=True,
+        specs=[
+            [{} if row * columns + column < len(layers) else None for column in range(columns)] for row in range(rows)
+        ],
+        subplot_titles=[f"layer {place} of {len(layers)}" for place in range(1, 1 + len(layers))],
+        horizontal_spacing=0.03,
+        vertical_spacing=gap / height,
+    )
+    for place, shares in enumerate(layers):
+        figure.add_trace(_usage_of_a_layer(shares, numbered=few), row=place // columns + 1, col=place % columns + 1)
+    figure.update_xaxes(title="routed expert", showgrid=False, zeroline=False, dtick=1 if few else None)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, zeroline=False)
+    figure.update_annotations(font={"size": 13})
+    bar = {"tickformat": ".0%", "thickness": 14, "lenmode": "pixels", "len": 190, "y": 1, "yanchor": "top"}
+    figure.update_layout(coloraxis={"colorscale": palette.SHARES, "cmin": 0, "colorbar": bar})
+    return _framed(figure, height=height)
+
+
+def _usage_of_a_layer(shares: pd.DataFrame, *, numbered: bool) -> go.Heatmap:
+    return go.Heatmap(
+        z=shares.to_numpy(),
+        x=list(shares.columns),
+        y=[wording.short(str(domain)) for domain in shares.index],
+        text=[[f"{100 * share:.0f}" for share in row] for row in shares.to_numpy()],
+        texttemplate="%{text}" if numbered else "",
+        textfont={"color": palette.INK},
+        coloraxis="coloraxis",
+        xgap=1,
+        ygap=1,
+        hovertemplate="%{y}: %{z:.1%} of its routes go to expert %{x}<extra></extra>",
+    )
 
 
 def _bar_label(label: str, objective: float) -> str:

@@ -161,6 +161,7 @@ class TrialFrames:
     """What the store knows of one trial besides its row: epochs, its training loss over tokens, and its attempts.
 
     attempts: one row each (`ATTEMPT_COLUMNS`), `driver` with the software of who ran it; details: of its run, in words.
+    usage: of a routed proxy one frame a layer, domains x experts, the shares of a domain's routes; else empty.
     """
 
     number: int
@@ -170,6 +171,7 @@ class TrialFrames:
     seen: tuple[int, ...]
     attempts: pd.DataFrame
     details: Mapping[str, str]
+    usage: tuple[pd.DataFrame, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +253,7 @@ def load_trial(location: str, name: str, number: int) -> TrialFrames:
         seen=tuple(trial.seen),
         attempts=_attempts(attempts, sessions),
         details={str(key): str(value) for key, value in details.items() if not isinstance(value, dict | list)},
+        usage=_usage(details.get("expert_usage", {})),
     )
 
 
@@ -262,6 +265,14 @@ def load_provenance(location: str, name: str) -> Provenance:
     return Provenance(
         revisions=pd.DataFrame(_revisions(revisions), columns=list(REVISION_COLUMNS)),
         sessions=pd.DataFrame([_session(each) for each in sessions], columns=list(SESSION_COLUMNS)),
+    )
+
+
+def _usage(shares: Mapping[str, Sequence[Sequence[float]]]) -> tuple[pd.DataFrame, ...]:
+    """Return what is recorded by domain, `layers x experts`, as a frame a layer; experts are numbered from 1."""
+    layers = zip(*shares.values(), strict=True)
+    return tuple(
+        pd.DataFrame(rows, index=list(shares), columns=range(1, 1 + len(rows[0])), dtype="float64") for rows in layers
     )
 
 

@@ -8,6 +8,8 @@ import colorsys
 FIRST = ("#4C8FD6", "#E0912F", "#2FA37C", "#D1605E", "#9A77CF", "#B8A03A", "#4FB3C6", "#C76BA3", "#8C8C8C", "#A5734D")
 GOOD, BAD, NEUTRAL = "#2FA37C", "#D1605E", "#8C8C8C"
 SCALE = [[0.0, "#2FA37C"], [0.5, "#C9B458"], [1.0, "#D1605E"]]  # low loss is good
+SHARES = [[0.0, "#DCE7F3"], [1.0, "#4C8FD6"]]  # cells that cover the page, so that one ink is legible on all of them
+INK = "#10243A"
 GOLDEN = 0.61803398875  # successive hues at this turn never come close
 
 

@@ -34,6 +34,7 @@ def page() -> None:
     with right:
         _weights(view, detail)
     _curve(detail)
+    _usage(detail)
     _attempts(detail)
     _details(detail)
 
@@ -108,6 +109,19 @@ def _curve(detail: TrialFrames) -> None:
         st.caption("No curve recorded.")
         return
     st.plotly_chart(figures.curve(detail.curve), key="curve")
+
+
+def _usage(detail: TrialFrames) -> None:
+    if not detail.usage:
+        return
+    st.subheader("Which routed experts a domain's tokens use")
+    evenly = wording.percent(1 / len(detail.usage[0].columns))
+    st.caption(
+        "Every token is sent to some of a layer's routed experts. A row says where those of one domain go, in percent, "
+        f"once the proxy is trained; it sums to 100, or to 0 where no expert was chosen. Used evenly, each would have "
+        f"{evenly}. Domains whose rows are alike look alike to the model."
+    )
+    st.plotly_chart(figures.expert_usage(detail.usage), key="usage")
 
 
 def _attempts(detail: TrialFrames) -> None:

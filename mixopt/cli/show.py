@@ -1,4 +1,4 @@
-"""`mixopt show`: one search, its recommendation and the proof."""
+"""`mixopt show`: one search, its recommendation and the proof; or one of its trials."""
 
 import json
 import sys
@@ -15,6 +15,8 @@ Examples:
 
     mixopt show quickstart --trials
 
+    mixopt show quickstart --trial 12
+
     mixopt show quickstart --provenance
 
     mixopt show quickstart --file > quickstart.yaml
@@ -28,6 +30,10 @@ def show(
     search: SearchName,
     store: StoreLocation = DEFAULT_STORE,
     trials: Annotated[bool, typer.Option("--trials", help="List every trial too.")] = False,
+    trial: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Show this trial instead, and what its training used and recorded."),
+    ] = None,
     provenance: Annotated[
         bool, typer.Option("--provenance", help="List its configurations and the drivers that ran it too.")
     ] = False,
@@ -38,13 +44,17 @@ def show(
     if file:
         print_file(search, store=store)
         return
+    if trial is not None:
+        print_trial(search, trial, store=store, as_json=as_json)
+        return
     print_search(search, store=store, as_json=as_json, trials=trials, provenance=provenance)
 
 
 def print_search(name: str, *, store: str, as_json: bool, trials: bool = False, provenance: bool = False) -> None:
     """Print the search called `name`, for people or for machines."""
     from mixopt.cli.tables import provenance_tables, search_tables, trials_table, wide_console
-    from mixopt.search.report import find, plain_provenance, plain_trials, report
+    from mixopt.search.report import find, plain_provenance, report
+    from mixopt.search.trial_report import plain_trials
     from store import Store
 
     with Store(store, read_only=True) as ledger:
@@ -62,6 +72,24 @@ def print_search(name: str, *, store: str, as_json: bool, trials: bool = False, 
                 console.print(block)
         if trials:
             console.print(trials_table(plain_trials(ledger, find(ledger, name))))
+
+
+def print_trial(name: str, number: int, *, store: str, as_json: bool) -> None:
+    """Print trial `number` of the search called `name`, for people or for machines."""
+    from mixopt.cli.tables import wide_console
+    from mixopt.cli.trial import trial_blocks
+    from mixopt.search.report import find
+    from mixopt.search.trial_report import plain_trial
+    from store import Store
+
+    with Store(store, read_only=True) as ledger:
+        found = plain_trial(ledger, find(ledger, name), number)
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    console = wide_console()
+    for block in trial_blocks(name, found):
+        console.print(block)
 
 
 def print_file(name: str, *, store: str) -> None:

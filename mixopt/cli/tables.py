@@ -15,6 +15,12 @@ from mixopt.search.report import SearchReport
 from proxies.manifest import Manifest
 
 FILE_WIDTH = 120  # columns where stdout is no terminal
+NO_RECOMMENDATION: Mapping[str, str] = {
+    "running": "no recommendation yet: the search has not ended",
+    "stopped": "no recommendation yet: the search was stopped; mixopt run goes on with it",
+    "failed": "no recommendation: the search failed; mixopt run goes on with it once that is mended",
+    "finished": "no recommendation: the search recorded what was trained elsewhere",
+}
 SHOWN_WEIGHT = 5e-4  # below this a weight prints as 0.0 %
 
 
@@ -36,13 +42,16 @@ def search_tables(report: SearchReport) -> Iterator[RenderableType]:
         f"{clock(report.elapsed_s)} of training on all workers"
     )
     yield _rungs(report)
+    for failure in report.failures:
+        others = f" and {failure.trials - 1} more" if failure.trials > 1 else ""
+        yield Text(f"trial {failure.last}{others} failed: {failure.error}", style="yellow")
     if report.outdated:
         yield Text(f"{report.outdated} trials are outdated: they weigh domains that were removed since", style="yellow")
     for number, reason in report.retracted:
         yield Text(f"trial {number} is retracted: {reason}", style="yellow")
     payload = report.recommendation
     if payload is None:
-        yield Text("no recommendation yet: the search has not ended")
+        yield Text(NO_RECOMMENDATION[report.state])
         return
     yield from _recommendation(report, payload)
 
@@ -59,10 +68,15 @@ def asked_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             row["fidelity"],
             f"{row['tokens']:,}",
             str(row["seed"]),
-            "-" if expected is None else f"{expected['mean']:.4f} ({expected['sd']:.4f})",
+            with_sd(expected),
             ", ".join(f"{name}={weight:.4f}" for name, weight in row["weights"].items() if weight > 0.0),
         )
     return table
+
+
+def with_sd(predicted: Mapping[str, float] | None) -> str:
+    """Return a prediction and its sd as people read them, a dash where there is none."""
+    return "-" if predicted is None else f"{predicted['mean']:.4f} ({predicted['sd']:.4f})"
 
 
 def provenance_tables(plain: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[RenderableType]:

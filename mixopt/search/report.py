@@ -1,5 +1,6 @@
 """A search as it stands in the store, in plain values: what `mixopt show` prints and what machines read."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,8 +11,9 @@ from mixopt.config import objective_of
 from mixopt.errors import SearchError
 from mixopt.mixture import Mixture
 from mixopt.objective import ERROR, Objective
-from store import Search, Store, Tally, Totals
+from store import FAILED, Search, Store, Table, Tally, Totals
 
+FAILURES = 3  # reasons why trials failed that are told
 SAMPLES = 20  # trials of the top rung, the proof of the recommended mixture among them where there is one
 
 
@@ -32,13 +34,23 @@ class RungReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why trials failed or diverged: the first line of their error, how many said so, and the last of them."""
+
+    error: str
+    trials: int
+    last: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchReport:
     """One search: its state, cost and rungs, and the recommendation with its proof (None: not yet).
 
-    natural: the natural mixture. epochs, target_epochs: passes of the recommended mixture over each domain at the top
-    rung, and in the target's training (empty: nothing trained there, no target). retracted: number and reason of every
-    trial that was taken back; undermined: those of them that the recommendation rests on. outdated: how many trials
-    weigh a domain that was removed since.
+    rungs: cheap to expensive. failures: the most common ones, that of most trials first. natural: the natural mixture.
+    epochs, target_epochs: passes of the recommended mixture over each domain at the top rung, and in the target's
+    training (empty: nothing trained there, no target). retracted: number and reason of every trial that was taken back;
+    undermined: those of them that the recommendation rests on. outdated: how many trials weigh a domain that was
+    removed since.
     """
 
     name: str
@@ -51,6 +63,7 @@ class SearchReport:
     elapsed_s: float
     trials: int
     rungs: tuple[RungReport, ...]
+    failures: tuple[Failure, ...]
     natural: Mapping[str, float]
     epochs: Mapping[str, float]
     target_epochs: Mapping[str, float]
@@ -82,7 +95,8 @@ def report(store: Store, name: str) -> SearchReport:
     search = find(store, name)
     tallies = store.tallies(search.id)
     objective = objective_of(search.config)
-    best = _best(store, search, objective)
+    table = store.table(search.id)
+    best = _best(table, objective)
     recommendation = store.recommendation(search.id)
     payload = None if recommendation is None else dict(recommendation.payload)
     return SearchReport(
@@ -95,7 +109,8 @@ def report(store: Store, name: str) -> SearchReport:
         charged_flops=sum(each.charged_flops for each in tallies if each.state != "cancelled"),
         elapsed_s=sum(each.elapsed_s for each in tallies),
         trials=sum(each.trials for each in tallies),
-        rungs=tuple(_rung(name, tallies, best) for name in dict.fromkeys(each.fidelity for each in tallies)),
+        rungs=tuple(_rung(name, tallies, best) for name in _rung_names(search, tallies)),
+        failures=_failures(table),
         natural=dict(Mixture.proportional({name: float(tokens) for name, tokens in search.domains.items()})),
         epochs=_epochs(store, search, payload),
         target_epochs=_target_epochs(search, payload),
@@ -130,36 +145,6 @@ def summaries(store: Store) -> list[dict[str, object]]:
     return rows
 
 
-def plain_trials(store: Store, search: Search) -> list[dict[str, object]]:
-    """Return every trial of `search` as JSON holds it, its objective computed on reading (None: no losses)."""
-    objective, details = objective_of(search.config), store.details(search.id)
-    return [
-        {
-            "number": trial.number,
-            "purpose": trial.purpose,
-            "reason": trial.reason,
-            "rung": trial.fidelity,
-            "seed": trial.seed,
-            "part": trial.part,
-            "state": trial.state,
-            "objective": objective.of(trial.losses, trial.accuracies) if trial.state == "completed" else None,
-            "weights": dict(trial.weights),
-            "losses": dict(trial.losses),
-            "accuracies": dict(trial.accuracies),
-            "items": dict(trial.items),
-            "epochs": dict(details[trial.number].epochs),
-            "predicted": dict(details[trial.number].predicted),
-            "seen": list(trial.seen),
-            "charged_flops": trial.charged_flops,
-            "elapsed_s": trial.elapsed_s,
-            "attempts": trial.attempts,
-            "error": trial.error,
-            "stale": trial.stale,
-        }
-        for trial in store.trials(search.id)
-    ]
-
-
 def plain_provenance(store: Store, search: Search) -> dict[str, list[dict[str, Any]]]:
     """Return the configurations that `search` has had and the drivers that ran it, oldest first, as JSON holds them."""
     return {
@@ -191,7 +176,7 @@ def _rung(name: str, tallies: Sequence[Tally], best: Mapping[str, tuple[float, i
     return RungReport(
         name=name,
         completed=sum(each.trials for each in mine if each.state == "completed"),
-        failed=sum(each.trials for each in mine if each.state in ("failed", "diverged")),
+        failed=sum(each.trials for each in mine if each.state in FAILED),
         waiting=sum(each.trials for each in mine if each.state in ("queued", "running")),
         charged_flops=sum(each.charged_flops for each in mine),
         best=value,
@@ -199,12 +184,29 @@ def _rung(name: str, tallies: Sequence[Tally], best: Mapping[str, tuple[float, i
     )
 
 
-def _best(store: Store, search: Search, objective: Objective) -> Mapping[str, tuple[float, int]]:
+def _rung_names(search: Search, tallies: Sequence[Tally]) -> list[str]:
+    """Return the rungs that have trials as the ladder has them, and then those that left it."""
+    ladder = [str(rung["name"]) for rung in search.config["ladder"]]
+    tried = dict.fromkeys(each.fidelity for each in tallies)
+    return [name for name in ladder if name in tried] + [name for name in tried if name not in ladder]
+
+
+def _failures(table: Table) -> tuple[Failure, ...]:
+    failed = [
+        ((error or "no reason was recorded").splitlines()[0], number)
+        for number, state, error in zip(table.numbers, table.states, table.errors, strict=True)
+        if state in FAILED
+    ]
+    last = dict(failed)
+    common = Counter(error for error, _ in failed).most_common(FAILURES)
+    return tuple(Failure(error=error, trials=count, last=last[error]) for error, count in common)
+
+
+def _best(table: Table, objective: Objective) -> Mapping[str, tuple[float, int]]:
     """Return the lowest objective of every rung and the first trial that has it.
 
     A trial needs all sets that count, and to have trained on the text as it is now.
     """
-    table = store.table(search.id)
     errors = {ERROR + name: 1.0 - np.array(column) for name, column in table.accuracies.items()}
     columns = {name: np.array(column) for name, column in table.losses.items()} | errors
     if not set(objective.sets) <= set(columns):

@@ -262,6 +262,12 @@ def test_a_search_with_routed_proxies_and_routed_data_experts_runs_to_its_proof(
     for usage in (each["expert_usage"] for each in details):
         assert set(usage) == {"letters", "numbers", "animals"}
         assert all(sum(layer) == pytest.approx(1.0) for layers in usage.values() for layer in layers)
+    last = str(trials[-1].number)
+    assert call("show", "small", "--trial", last, "--store", str(store), "--json", monkeypatch=monkeypatch) == 0
+    shown = json.loads(capsys.readouterr().out)["run"]["details"]["expert_usage"]
+    assert shown == details[-1]["expert_usage"]
+    assert call("show", "small", "--trial", last, "--store", str(store), monkeypatch=monkeypatch) == 0
+    assert "Layer 1 of 1" in capsys.readouterr().out
 
 
 def test_every_command_has_help_and_an_example() -> None:

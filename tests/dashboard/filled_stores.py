@@ -11,6 +11,7 @@ import numpy as np
 from store import NewTrial, Search, Store
 
 SEVEN = {"python": 113, "tests": 62, "docs": 45, "cpp": 22, "cython": 2, "data": 2, "legal": 1}
+ROUTED = {"python": 0.5, "tests": 0.25, "docs": 0.25}
 RUNG_FLOPS = {"small": 1e12, "large": 1.5e13}
 SETS = ("topics", "assistant")
 
@@ -88,6 +89,21 @@ def finish(store: Store, search: Search, weights: Mapping[str, float], **told: s
         epochs={name: 0.02 + 5 * weight for name, weight in weights.items() if weight > 0},
         spent_flops=RUNG_FLOPS.get(rung, 5e11),
         elapsed_s=4.2 if rung == "small" else 41.0,
+    )
+
+
+def finish_routed(store: Store, search: Search, usage: Mapping[str, list[list[float]]]) -> None:
+    """Add one trial of a routed proxy, of `ROUTED`, and complete it; `usage` by domain, layers x experts."""
+    trial = add(store, search, ROUTED)
+    store.start(trial, worker="local-0")
+    store.complete(
+        trial,
+        losses=losses_of(ROUTED, rung="large", seed=0),
+        curve=[(100_000, 5.5)],
+        epochs={name: 5 * weight for name, weight in ROUTED.items()},
+        spent_flops=1.5e13,
+        elapsed_s=41.0,
+        details={"device": "cpu", "expert_usage": usage},
     )
 
 

@@ -75,6 +75,16 @@ def test_small_multiples_have_one_panel_a_domain(d: int) -> None:
     assert len(figures.weight_against_objective(mixtures, list(mixtures.columns[:d])).data) == d
 
 
+@pytest.mark.parametrize(("layers", "experts"), [(1, 8), (3, 16), (5, 56)])
+def test_the_use_of_routed_experts_has_one_panel_a_layer_with_its_shares(layers: int, experts: int) -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(experts), (layers, 7))
+    names = [f"domain-{place}" for place in range(7)]
+    figure = figures.expert_usage([pd.DataFrame(each, index=names, columns=range(1, experts + 1)) for each in shares])
+    assert np.array([trace.z for trace in figure.data]).tolist() == shares.tolist()
+    assert {tuple(trace.y) for trace in figure.data} == {tuple(names)}
+    assert [title.text for title in figure.layout.annotations][-1] == f"layer {layers} of {layers}"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0 %"), (1.0, "100 %"), (0.9999, ">99 %"), (0.001, "<1 %"), (0.5, "50 %"), (float("nan"), "-")],

@@ -11,7 +11,17 @@ import pytest
 from dashboard import frames, health, progress
 from dashboard.frames import SearchFrames
 from store import NotInStore, Store
-from tests.dashboard.filled_stores import RUNG_FLOPS, SEVEN, add, config_of, create, fill, finish, losses_of
+from tests.dashboard.filled_stores import (
+    RUNG_FLOPS,
+    SEVEN,
+    add,
+    config_of,
+    create,
+    fill,
+    finish,
+    finish_routed,
+    losses_of,
+)
 
 NATURAL = {name: tokens / sum(SEVEN.values()) for name, tokens in SEVEN.items()}
 
@@ -110,6 +120,15 @@ def test_a_trial_in_detail_has_its_curve_and_what_was_predicted(filled: Path) ->
     assert detail.curve["tokens"].tolist() == [100_000 * step for step in range(1, 21)]
     assert detail.predicted["topics"] == (1.65, 0.03)
     assert detail.attempts["state"].tolist() == ["completed"]
+
+
+def test_the_experts_that_domains_use_are_a_frame_a_layer(tmp_path: Path) -> None:
+    with Store(tmp_path / "routed.db") as store:
+        usage = {"docs": [[0.75, 0.25], [0.0, 1.0]], "cpp": [[0.5, 0.5], [1.0, 0.0]]}
+        finish_routed(store, create(store), usage)
+    first, second = frames.load_trial(str(tmp_path / "routed.db"), "quickstart", 0).usage
+    assert first.to_dict("index") == {"docs": {1: 0.75, 2: 0.25}, "cpp": {1: 0.5, 2: 0.5}}
+    assert second.loc["docs"].tolist() == [0.0, 1.0]
 
 
 def test_reading_never_changes_the_store(filled: Path) -> None:

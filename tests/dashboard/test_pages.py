@@ -9,10 +9,11 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from store import Store
-from tests.dashboard.filled_stores import create, fill
+from tests.dashboard.filled_stores import SEVEN, create, fill, finish_routed
 
 APP = str(Path(dashboard.__file__).parent / "app.py")
 PAGES = ("views/overview.py", "views/mixtures.py", "views/trial.py", "views/provenance.py")
+USAGE = "Which routed experts a domain's tokens use"
 FORTY = {f"a-rather-long-name-of-a-domain-{place:02d}": 1 + place for place in range(40)}
 
 
@@ -102,6 +103,24 @@ def test_a_trial_tells_who_tried_it_where_and_with_what(filled: Path, monkeypatc
     assert attempt["error"] == "loss is not a number after 1024 tokens"
     assert attempt["start"] <= attempt["end"]
     assert attempt["driver"] == "first-host, code 0123456789ab, mixopt 0.1.0, torch 2.13.0"
+
+
+def test_a_trial_of_a_routed_proxy_shows_which_experts_domains_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path / "routed.db") as store:
+        usage = {name: [[0.75, 0.25], [0.0, 1.0], [0.5, 0.5]] for name in SEVEN}
+        finish_routed(store, create(store), usage)
+    app = opened(monkeypatch, tmp_path / "routed.db", PAGES[2])
+    assert USAGE in [title.value for title in app.subheader]
+    assert any("Used evenly, each would have 50 %." in caption.value for caption in app.caption)
+    assert "The run: device cpu." in [caption.value for caption in app.caption]
+
+
+def test_a_trial_of_a_dense_proxy_says_nothing_of_routed_experts(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(monkeypatch, filled, PAGES[2], trial="3")
+    assert USAGE not in [title.value for title in app.subheader]
+    assert not any("routed" in caption.value for caption in app.caption)
 
 
 def test_the_overview_tells_what_is_known_around_the_recommendation(

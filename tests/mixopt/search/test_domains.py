@@ -13,9 +13,10 @@ from mixopt.search.domain_edits import Edit, edit_of
 from mixopt.search.domains import Plan, carry_out, is_recorded, plan
 from mixopt.search.launch import driving, find_or_create, start_workers
 from mixopt.search.ledger import STALE_LIMIT, read_history
-from mixopt.search.report import plain_trials, report
+from mixopt.search.report import report
 from mixopt.search.revising import REVISE, standing
 from mixopt.search.snapshot import best_of
+from mixopt.search.trial_report import plain_trials
 from mixopt.search.wishes import wish
 from mixopt.text import Folders
 from store import Search, Store
