@@ -21,10 +21,24 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 def serves(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
-    """Say whether such tokens go through such experts by it; it knows squared ReLU alone."""
+    """Say whether such tokens go through such experts by it, as is faster but where torch's products know better units.
+
+    With AMX they take 0.43 of its time in a dense step of 1.3M parameters, and 0.54 in a routed one.
+    """
+    return can_serve(x_ND, up_EFD, activation) and not has_unit("amx_bf16")
+
+
+def serves_routed(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
+    """Say whether rows that a router chose do: in a compiled program always, which can hold no others."""
+    is_needed = torch.compiler.is_compiling() and can_serve(x_ND, up_EFD, activation)
+    return is_needed or serves(x_ND, up_EFD, activation)
+
+
+def can_serve(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
+    """Say whether such tokens can go through such experts by it; it knows squared ReLU alone."""
     if not takes(x_ND) or activation is not squared_relu or any(width % LOOP_MULTIPLE for width in up_EFD.shape[1:]):
         return False
-    return runs(SOURCE) and not has_unit("amx_bf16")  # torch's products know those units, and should be faster there
+    return runs(SOURCE)
 
 
 def combine(

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib import import_module
+from threading import Timer
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -18,6 +19,7 @@ from proxies.errors import ProxyError
 HELP = "Find the mixture of data domains to train a language model on, with evidence."
 DEFAULT_STORE = "mixopt.db"
 SHORT_S = 10.0  # for a command that was asked to end
+AGAIN_S = 0.05  # after an exception was lost, what lost it is over
 FULL = "free some space; a search goes on where it was"
 FORBIDDEN = "choose another place, or change who may write there"
 MISSING = "check the path, or make its folder first"
@@ -83,8 +85,12 @@ def main() -> None:
 
 
 def end_on_sigterm() -> None:
-    """Take SIGTERM for Ctrl-C. To be called again once Ray has started, which would abort the process after 3 s."""
+    """Take SIGTERM for Ctrl-C, and lose neither.
+
+    To be called again once Ray has started, which would abort the process after 3 s.
+    """
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _ask_again
 
 
 def fail(message: str) -> NoReturn:
@@ -111,14 +117,26 @@ _asked_s = float("-inf")
 
 
 def _terminate(_: int, __: FrameType | None) -> None:
-    """End this command; who asks again in short is not heard, as what follows is short and must not be cut short.
-
-    Who asks later is: an exception is lost where Python lets none through, as while an object is taken down.
-    """
+    """End this command; who asks again in short is not heard, as what follows is short and must not be cut short."""
     global _asked_s  # noqa: PLW0603  # a handler has no object of its own
     if time.monotonic() - _asked_s > SHORT_S:
         _asked_s = time.monotonic()
         raise KeyboardInterrupt
+
+
+def _ask_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Ask once more to end, where that was lost: Python lets no exception through while it takes an object down.
+
+    From another thread and a little later: raised here, it would be lost as well.
+    """
+    global _asked_s  # noqa: PLW0603
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    _asked_s = float("-inf")
+    timer = Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
 
 
 def _load() -> None:
