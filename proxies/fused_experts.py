@@ -30,8 +30,9 @@ def serves(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
 
 def serves_routed(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
     """Say whether rows that a router chose do: in a compiled program always, which can hold no others."""
-    is_needed = torch.compiler.is_compiling() and can_serve(x_ND, up_EFD, activation)
-    return is_needed or serves(x_ND, up_EFD, activation)
+    if torch.compiler.is_compiling():
+        return can_serve(x_ND, up_EFD, activation)
+    return serves(x_ND, up_EFD, activation)
 
 
 def can_serve(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:

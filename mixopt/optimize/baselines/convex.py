@@ -20,6 +20,8 @@ Function = Callable[[Array], tuple[float, Array]]
 STEPS = 500
 RESTARTS = 4
 PRECISE = 1e-9  # of the gap, in units of the value: far below the noise of a training
+RESOLUTION = 2.0**-24  # of a value, in float32
+POLISHING = 0.25 ** np.arange(14.0)  # lengths of the steps that are tried
 SHARPNESS = 1e4  # of the smooth maximum, per bit: off by less than log(m) / 1e4
 SAME = 1e-12
 
@@ -101,16 +103,20 @@ def _descend(function: Function, limits: Limits, start: Array) -> Array:
 
 
 def _polished(function: Function, limits: Limits, start: Minimum) -> Minimum:
-    """Return what Frank-Wolfe steps with a line search make of `start`, while they help."""
-    best = start
+    """Return the point of the least gap that steps along the slope and towards its vertex find from `start`.
+
+    They go by the gap: near the least value, values in float32 no longer tell one point from another. None that is
+    found is worse than `start` by more than they resolve.
+    """
+    best, worst = start, start.value + RESOLUTION * max(1.0, abs(start.value))
     for _ in range(STEPS // 10):
         if best.gap <= PRECISE * max(1.0, abs(best.value)):
             break
         _, slope = function(np.maximum(best.weights, SAME))
-        direction = limits.steepest(slope) - best.weights
-        tries = [_measured(function, limits, best.weights + step * direction) for step in 0.25 ** np.arange(1.0, 14.0)]
-        moved = min(tries, key=lambda one: one.value)
-        if moved.value >= best.value:
+        ways = (limits.steepest(slope) - best.weights, -slope)
+        tries = [_measured(function, limits, best.weights + step * way) for way in ways for step in POLISHING]
+        moved = min((one for one in tries if one.value <= worst), key=lambda one: one.gap, default=best)
+        if moved.gap >= best.gap:
             break
         best = moved
     return best
