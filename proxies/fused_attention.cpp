@@ -1,7 +1,8 @@
 // Causal attention with rotary positions in bfloat16, one thread: a head at a time, whose scores never leave the cache.
 //
 // B batch, T sequence, H heads, K head width (a multiple of 32), P = T rounded up to 32: rows beyond T are zero.
-// Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32, 8 rows by 32 columns at a time.
+// Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32, 8 rows by 32 columns at a time;
+// where a sum is over queries, what stands at the left is by columns.
 // Scores are in powers of two: queries are scaled by log2(e) / sqrt(K), and weights are 2^(score - their log-sum).
 
 #include <algorithm>
@@ -23,10 +24,10 @@ T* scratch(std::vector<T>& kept, long size) {
 }
 
 // Words [rows][words] to [words][rows]; both are multiples of 16.
-void transpose(const bf16* from, long rows, long words, pair* to) {
+void transpose(const void* from, long rows, long words, void* to) {
     for (long r = 0; r < rows; r += 16)
         for (long w = 0; w < words; w += 16)
-            transpose((const pair*)from + r * words + w, words, to + w * rows + r, rows);
+            transpose((const pair*)from + r * words + w, words, (pair*)to + w * rows + r, rows);
 }
 
 // Rows two by two, entries of both in one word: [rows][width] to [rows / 2][width].
@@ -114,6 +115,7 @@ extern "C" void attention(const bf16* qkv, const bf16* cos, const bf16* sin, bf1
     static thread_local std::vector<float> found[2];
     const long P = (T + 31) / 32 * 32;
     const Head head{T, K, 3 * H * K, cos, sin};
+    const Tiles tiles;
     bf16 *q = scratch(kept[0], P * K), *k = scratch(kept[1], P * K), *v = scratch(kept[2], P * K);
     bf16* weights = scratch(kept[3], ROWS * P);
     pair *keys = scratch(packed[0], P * K / 2), *values = scratch(packed[1], P * K / 2);
@@ -129,7 +131,7 @@ extern "C" void attention(const bf16* qkv, const bf16* cos, const bf16* sin, bf1
             for (long first = 0; first < T; first += ROWS) {
                 const long width = std::min(P, (first + ROWS + 31) / 32 * 32);
                 for (long n = 0; n < width; n += COLUMNS)
-                    tile_to(scores + n, P, false, (const pair*)(q + first * K), K / 2, 1, keys + n, P, K / 2);
+                    product(tiles, scores + n, P, false, (const pair*)(q + first * K), K / 2, keys + n, P, K / 2);
                 float totals[ROWS];
                 for (long r = 0; r < ROWS; ++r) {
                     const float top = largest(scores + r * P, first + r);
@@ -142,7 +144,7 @@ extern "C" void attention(const bf16* qkv, const bf16* cos, const bf16* sin, bf1
                     if (first + r < T) sums[(b * H + h) * T + first + r] = top + std::log2(totals[r]);
                 }
                 for (long c = 0; c < K; c += COLUMNS)
-                    tile_to(out + c, K, false, (const pair*)weights, P / 2, 1, values + c, K, width / 2);
+                    product(tiles, out + c, K, false, (const pair*)weights, P / 2, values + c, K, width / 2);
                 for (long r = 0; r < std::min(ROWS, T - first); ++r)
                     for (long c = 0; c < K; c += 16) {
                         const __m512 mean = _mm512_div_ps(_mm512_loadu_ps(out + r * K + c), _mm512_set1_ps(totals[r]));
@@ -156,18 +158,20 @@ extern "C" void attention(const bf16* qkv, const bf16* cos, const bf16* sin, bf1
 extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16* sin, const float* sums,
                                    const bf16* dy, bf16* dqkv, long B, long T, long H, long K) {
     static thread_local std::vector<bf16> kept[5];
-    static thread_local std::vector<pair> packed[7];
-    static thread_local std::vector<float> summed[5];
+    static thread_local std::vector<pair> packed[8];
+    static thread_local std::vector<float> summed[6];
     const long P = (T + 31) / 32 * 32;
     const Head head{T, K, 3 * H * K, cos, sin}, slopes{T, K, H * K, cos, sin};
+    const Tiles tiles;
     bf16 *q = scratch(kept[0], P * K), *k = scratch(kept[1], P * K), *v = scratch(kept[2], P * K);
     bf16 *g = scratch(kept[3], P * K), *dscores = scratch(kept[4], ROWS * P);
     pair *keys = scratch(packed[0], P * K / 2), *values = scratch(packed[1], P * K / 2);
-    pair *q_pairs = scratch(packed[2], P * K / 2), *k_pairs = scratch(packed[3], P * K / 2);
-    pair* g_pairs = scratch(packed[4], P * K / 2);
+    pair *pairs = scratch(packed[2], P * K / 2), *k_pairs = scratch(packed[3], P * K / 2);
+    pair *q_columns = scratch(packed[4], P * K / 2), *g_columns = scratch(packed[7], P * K / 2);
     pair *weight_pairs = scratch(packed[5], BLOCK / 2 * P), *dscore_pairs = scratch(packed[6], BLOCK / 2 * P);
     float *scores = scratch(summed[0], ROWS * P), *dweights = scratch(summed[1], ROWS * P);
-    float *dq = scratch(summed[2], ROWS * K), *dk = scratch(summed[3], P * K), *dv = scratch(summed[4], P * K);
+    float *dq = scratch(summed[2], ROWS * K), *rows = scratch(summed[5], P * K);
+    float *dk = scratch(summed[3], P * K), *dv = scratch(summed[4], P * K);  // [K][P]
     const float scale = 1.0f / std::sqrt((float)K);
     for (long b = 0; b < B; ++b)
         for (long h = 0; h < H; ++h) {
@@ -179,9 +183,11 @@ extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16*
             slopes.copy(dy + b * T * slopes.stride + h * K, g);
             transpose(k, P, K / 2, keys);
             transpose(v, P, K / 2, values);
-            interleave(q, P, K, q_pairs);
             interleave(k, P, K, k_pairs);
-            interleave(g, P, K, g_pairs);
+            interleave(q, P, K, pairs);
+            transpose(pairs, P / 2, K, q_columns);
+            interleave(g, P, K, pairs);
+            transpose(pairs, P / 2, K, g_columns);
             std::fill_n(dk, P * K, 0.0f);
             std::fill_n(dv, P * K, 0.0f);
             for (long start = 0; start < P; start += BLOCK) {
@@ -189,8 +195,9 @@ extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16*
                 for (long first = start; first < stop; first += ROWS) {
                     const long width = std::min(P, (first + ROWS + 31) / 32 * 32);
                     for (long n = 0; n < width; n += COLUMNS) {
-                        tile_to(scores + n, P, false, (const pair*)(q + first * K), K / 2, 1, keys + n, P, K / 2);
-                        tile_to(dweights + n, P, false, (const pair*)(g + first * K), K / 2, 1, values + n, P, K / 2);
+                        product(tiles, scores + n, P, false, (const pair*)(q + first * K), K / 2, keys + n, P, K / 2);
+                        product(tiles, dweights + n, P, false, (const pair*)(g + first * K), K / 2, values + n, P,
+                                K / 2);
                     }
                     for (long r = 0; r < ROWS; ++r) {
                         float* slope = dweights + r * P;
@@ -210,24 +217,25 @@ extern "C" void attention_backward(const bf16* qkv, const bf16* cos, const bf16*
                     interleave(scores, width, P, weight_pairs + (first - start) / 2 * P);
                     interleave(dweights, width, P, dscore_pairs + (first - start) / 2 * P);
                     for (long c = 0; c < K; c += COLUMNS)
-                        tile_to(dq + c, K, false, (const pair*)dscores, P / 2, 1, k_pairs + c, K, width / 2);
+                        product(tiles, dq + c, K, false, (const pair*)dscores, P / 2, k_pairs + c, K, width / 2);
                     for (long r = 0; r < std::min(ROWS, T - first); ++r)
                         head.turn_back(dq + r * K, to, first + r, scale);
                 }
-                for (long n = 0; n < stop; n += ROWS) {
+                for (long n = 0; n < stop; n += COLUMNS) {
                     const long query = std::max(n, start), steps = (stop - query) / 2;  // earlier ones do not look at n
                     const long place = (query - start) / 2 * P + n;
-                    for (long c = 0; c < K; c += COLUMNS) {
-                        const long right = query / 2 * K + c, to_key = n * K + c;
-                        tile_to(dv + to_key, K, true, weight_pairs + place, 1, P, g_pairs + right, K, steps);
-                        tile_to(dk + to_key, K, true, dscore_pairs + place, 1, P, q_pairs + right, K, steps);
+                    for (long c = 0; c < K; c += ROWS) {
+                        const long column = c * P / 2 + query / 2, to_key = c * P + n;
+                        product(tiles, dv + to_key, P, true, g_columns + column, P / 2, weight_pairs + place, P, steps);
+                        product(tiles, dk + to_key, P, true, q_columns + column, P / 2, dscore_pairs + place, P, steps);
                     }
                 }
             }
-            for (long t = 0; t < T; ++t) {
-                head.turn_back(dk + t * K, to + H * K, t, LN2);
+            transpose(dk, K, P, rows);
+            for (long t = 0; t < T; ++t) head.turn_back(rows + t * K, to + H * K, t, LN2);
+            transpose(dv, K, P, rows);
+            for (long t = 0; t < T; ++t)
                 for (long c = 0; c < K; c += 16)
-                    narrow(to + 2 * H * K + t * head.stride + c, _mm512_loadu_ps(dv + t * K + c));
-            }
+                    narrow(to + 2 * H * K + t * head.stride + c, _mm512_loadu_ps(rows + t * K + c));
         }
 }

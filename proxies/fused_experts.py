@@ -39,7 +39,7 @@ def can_serve(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
     """Say whether such tokens can go through such experts by it; it knows squared ReLU alone."""
     if not takes(x_ND) or activation is not squared_relu or any(width % LOOP_MULTIPLE for width in up_EFD.shape[1:]):
         return False
-    return runs(SOURCE)
+    return bool(runs(SOURCE))
 
 
 def combine(

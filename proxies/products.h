@@ -1,7 +1,12 @@
-// The innermost loop of products in bfloat16, 8 rows by 32 columns at a time in the registers of AVX-512; and how what
-// stands at its right is packed.
+// The innermost loop of products in bfloat16, 8 rows by 32 columns at a time: in registers of AVX-512, or in tiles of
+// AMX; and how what stands at its right is packed.
 
 #pragma once
+
+#ifdef __AMX_BF16__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstdint>
 #include <memory>
@@ -56,6 +61,62 @@ inline void tile_to(float* to, long to_width, bool adds, const pair* left, long 
         _mm512_storeu_ps(place, low);
         _mm512_storeu_ps(place + 16, high);
     });
+}
+
+// AMX for this thread while this lives, where the processor has it and the kernel lends it.
+class Tiles {
+#ifdef __AMX_BF16__
+    static constexpr long REQUEST = 0x1023, DATA = 18;  // ARCH_REQ_XCOMP_PERM of a tile's data: Linux's asm/prctl.h
+    struct alignas(64) Shapes {
+        uint8_t palette = 1, start = 0, reserved[14] = {};
+        uint16_t bytes[16] = {64, 64, 64, 64, 64};
+        uint8_t rows[16] = {ROWS, ROWS, ROWS, 16, 16};
+    };
+
+   public:
+    const bool lent;
+
+    Tiles() : lent(asked()) {
+        static constexpr Shapes shapes;
+        if (lent) asm volatile("ldtilecfg %0" ::"m"(shapes));
+    }
+    ~Tiles() {
+        if (lent) _tile_release();
+    }
+    Tiles(const Tiles&) = delete;
+
+   private:
+    static bool asked() {
+        static const bool found = !syscall(SYS_arch_prctl, REQUEST, DATA);
+        return found;
+    }
+#endif
+};
+
+// tile_to of words that stand side by side at the left; steps is a multiple of 16.
+inline void product(const Tiles& tiles, float* to, long to_width, bool adds, const pair* left, long row,
+                    const pair* right, long width, long steps) {
+#ifdef __AMX_BF16__
+    if (tiles.lent) {
+        _tile_zero(0);
+        _tile_zero(1);
+        if (adds) {
+            _tile_loadd(0, to, to_width * sizeof(float));
+            _tile_loadd(1, to + 16, to_width * sizeof(float));
+        }
+        for (long s = 0; s < steps; s += 16) {
+            _tile_loadd(2, left + s, row * sizeof(pair));
+            _tile_loadd(3, right + s * width, width * sizeof(pair));
+            _tile_loadd(4, right + s * width + 16, width * sizeof(pair));
+            _tile_dpbf16ps(0, 2, 3);
+            _tile_dpbf16ps(1, 2, 4);
+        }
+        _tile_stored(0, to, to_width * sizeof(float));
+        _tile_stored(1, to + 16, to_width * sizeof(float));
+        return;
+    }
+#endif
+    tile_to(to, to_width, adds, left, row, 1, right, width, steps);
 }
 
 // 16 rows of 16 words, `stride` apart, to their columns, `to_stride` apart.
