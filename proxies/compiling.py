@@ -26,7 +26,7 @@ def check_compiled(model: Decoder) -> None:
     if not (config.compiled and config.experts):
         return
     row_1D = model.table[:1].to(model.dtype)
-    if not fused_experts.can_serve(row_1D, model.up[0, :, 0], ACTIVATIONS[config.activation]):
+    if not fused_experts.serves(row_1D, model.up[0, :, 0], ACTIVATIONS[config.activation]):
         raise ProxyError(
             "compiled: true of a routed proxy needs a processor with bf16 units, one thread and a C++ compiler;"
             f" here it is {model.dtype} on {row_1D.device} with {torch.get_num_threads()} threads; set it to false"

@@ -1,7 +1,7 @@
 // Causal attention with rotary positions in bfloat16, one thread: a head at a time, whose scores never leave the cache.
 //
 // B batch, T sequence, H heads, K head width (a multiple of 32), P = T rounded up to 32: rows beyond T are zero.
-// Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32, 8 rows by 32 columns at a time;
+// Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32, ROWS by 32 columns at a time;
 // where a sum is over queries, what stands at the left is by columns.
 // Scores are in powers of two: queries are scaled by log2(e) / sqrt(K), and weights are 2^(score - their log-sum).
 

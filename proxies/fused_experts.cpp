@@ -5,8 +5,8 @@
 // N tokens, D model width, F hidden width (both multiples of 32), E experts, P pairs of a token and an expert in the
 // order of tokens, R rows: pairs in the order of experts; `place` is a pair's row, `start` an expert's first row.
 // up is E x F x D, down E x D x F. Products multiply pairs of bfloat16 that stand in one 32-bit word and add in float32,
-// 8 rows by 32 columns at a time. What stands at their right is packed in panels of 32 columns, so that a panel is one
-// stretch of the closest cache, and so are the columns at their left where a sum is over rows, in panels of 8.
+// ROWS by 32 columns at a time. What stands at their right is packed in panels of 32 columns, so that a panel is one
+// stretch of the closest cache, and so are the columns at their left where a sum is over rows, in panels of ROWS.
 
 #include <algorithm>
 #include <vector>
@@ -17,17 +17,29 @@ namespace {
 
 constexpr long BLOCK = 256;  // rows at a time: with the matrices of an expert they fit a core's own cache
 
-// each(row, column, low, high): rows [rows][K] times a packed matrix of `width` columns; rows is a multiple of 8.
+// each(row, column, low, high): rows [rows][K] times a packed matrix of `width` columns; rows is a multiple of ROWS.
 template <class Each>
-inline void times(const bf16* rows, long count, long K, const pair* packed, long width, Each each) {
+inline void times(const Tiles& tiles, const bf16* rows, long count, long K, const pair* packed, long width, Each each) {
     for (long c = 0; c < width; c += COLUMNS)
         for (long r = 0; r < count; r += ROWS)
-            tile((const pair*)rows + r * K / 2, K / 2, 1, packed + c * K / 2, COLUMNS, K / 2,
-                 [&](long i, __m512 low, __m512 high) { each(r + i, c, low, high); });
+            product(tiles, (const pair*)rows + r * K / 2, K / 2, packed + c * K / 2, COLUMNS, K / 2,
+                    [&](long i, __m512 low, __m512 high) { each(r + i, c, low, high); });
 }
 
-// to[height][width] (+)= left' right: sums over `steps` pairs of rows; left in panels of 8 columns, right of 32.
-void slopes(const pair* left, long height, const pair* right, long width, long steps, bool adds, float* to) {
+// to[height][width] (+)= left' right: sums over `steps` pairs of rows; left in panels of ROWS columns, right of 32.
+void slopes(const Tiles& tiles, const pair* left, long height, const pair* right, long width, long steps, bool adds,
+            float* to) {
+#ifdef __AMX_BF16__
+    if (tiles.lent) {
+        alignas(64) pair rows[ROWS * BLOCK / 2];
+        for (long r = 0; r < height; r += ROWS) {
+            for (long s = 0; s < steps; s += 16) transpose(left + r * steps + s * ROWS, ROWS, rows + s, steps);
+            for (long c = 0; c < width; c += COLUMNS)
+                product(tiles, to + r * width + c, width, adds, rows, steps, right + c * steps, COLUMNS, steps);
+        }
+        return;
+    }
+#endif
     for (long c = 0; c < width; c += COLUMNS)
         for (long r = 0; r < height; r += ROWS)
             tile_to(to + r * width + c, width, adds, left + r * steps, 1, ROWS, right + c * steps, COLUMNS, steps);
@@ -36,10 +48,15 @@ void slopes(const pair* left, long height, const pair* right, long width, long s
 // Puts words of the pair of rows `step` from `column` on where the left of `slopes` expects them.
 inline void put_left(pair* to, long steps, long step, long column, const Words& words) {
     to += column * steps + step * ROWS;
+#ifdef __AMX_BF16__
+    _mm512_store_si512(to, words.low);
+    _mm512_store_si512(to + ROWS * steps, words.high);
+#else
     _mm256_store_si256((__m256i*)to, _mm512_castsi512_si256(words.low));
     _mm256_store_si256((__m256i*)(to + ROWS * steps), _mm512_extracti64x4_epi64(words.low, 1));
     _mm256_store_si256((__m256i*)(to + 2 * ROWS * steps), _mm512_castsi512_si256(words.high));
     _mm256_store_si256((__m256i*)(to + 3 * ROWS * steps), _mm512_extracti64x4_epi64(words.high, 1));
+#endif
 }
 
 // Of every token the sum of its rows.
@@ -77,7 +94,15 @@ struct Rows {
     }
 };
 
-inline long rounded(long rows) { return (rows + ROWS - 1) / ROWS * ROWS; }
+// Two rows make a word, and AMX takes sixteen words at a time.
+inline long rounded(long rows) {
+#ifdef __AMX_BF16__
+    constexpr long WHOLE = 32;
+#else
+    constexpr long WHOLE = ROWS;
+#endif
+    return (rows + WHOLE - 1) / WHOLE * WHOLE;
+}
 
 inline __m512i joined(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 
@@ -97,6 +122,7 @@ extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const
                         const long* start, const long* place, bf16* kept, bf16* y, long N, long D, long F, long P,
                         long E) {
     const Rows rows(token, gates, place, start, P);
+    const Tiles tiles;
     Scratch<pair> packed_up(F * D / 2), packed_down(D * F / 2);
     Scratch<bf16> x_block(BLOCK * D), hidden(BLOCK * F), found(P * D);
     for (long e = 0; e < E; ++e) {
@@ -107,7 +133,7 @@ extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const
             const long whole = rounded(count);
             for (long r = 0; r < count; ++r) std::copy_n(x + rows.token[first + r] * D, D, x_block + r * D);
             std::fill(x_block + count * D, x_block + whole * D, 0);
-            times(x_block, whole, D, packed_up, F, [&](long r, long f, __m512 low, __m512 high) {
+            times(tiles, x_block, whole, D, packed_up, F, [&](long r, long f, __m512 low, __m512 high) {
                 const __m512 zero = _mm512_setzero_ps();  // first in max: NaN stays NaN
                 const __m512i positive = joined(_mm512_max_ps(zero, low), _mm512_max_ps(zero, high));
                 const __m512 a = wide(_mm512_castsi512_si256(positive));
@@ -115,7 +141,7 @@ extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const
                 if (r < count) _mm512_storeu_si512(kept + (first + r) * F + f, positive);
                 _mm512_storeu_si512(hidden + r * F + f, joined(_mm512_mul_ps(a, a), _mm512_mul_ps(b, b)));
             });
-            times(hidden, whole, F, packed_down, D, [&](long r, long d, __m512 low, __m512 high) {
+            times(tiles, hidden, whole, F, packed_down, D, [&](long r, long d, __m512 low, __m512 high) {
                 if (r >= count) return;
                 const __m512 gate = _mm512_set1_ps(rows.gate[first + r]);
                 _mm512_storeu_si512(found + (first + r) * D + d,
@@ -131,6 +157,7 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
                                  const long* token, const long* start, const long* place, const bf16* kept, bf16* dx,
                                  float* dgates, bf16* dup, bf16* ddown, long N, long D, long F, long P, long E) {
     const Rows rows(token, gates, place, start, P);
+    const Tiles tiles;
     Scratch<pair> packed_up(F * D / 2), packed_down(D * F / 2);
     Scratch<bf16> dy_block(BLOCK * D), slope(BLOCK * F), found(P * D), zeros(D);
     Scratch<pair> x_right(BLOCK / 2 * D), dy_left(BLOCK / 2 * D), slope_left(BLOCK / 2 * F), hidden_right(BLOCK / 2 * F);
@@ -163,7 +190,7 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
             }
             std::fill_n(dgate.at, whole * 16, 0.0f);
             __m512i even_slope = _mm512_setzero_si512(), even_hidden = even_slope;
-            times(dy_block, whole, D, packed_down, F, [&](long r, long f, __m512 low, __m512 high) {
+            times(tiles, dy_block, whole, D, packed_down, F, [&](long r, long f, __m512 low, __m512 high) {
                 __m512i slopes = _mm512_setzero_si512(), hiddens = slopes;
                 if (r < count) {
                     const bf16* positive = kept + (first + r) * F + f;
@@ -191,11 +218,11 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
             });
             for (long r = 0; r < count; ++r)
                 dgate_row[first + r] = _mm512_reduce_add_ps(_mm512_load_ps(dgate + r * 16));
-            times(slope, whole, F, packed_up, D, [&](long r, long d, __m512 low, __m512 high) {
+            times(tiles, slope, whole, F, packed_up, D, [&](long r, long d, __m512 low, __m512 high) {
                 if (r < count) _mm512_storeu_si512(found + (first + r) * D + d, joined(low, high));
             });
-            slopes(slope_left, F, x_right, D, steps, first > start[e], dup_sum);
-            slopes(dy_left, D, hidden_right, F, steps, first > start[e], ddown_sum);
+            slopes(tiles, slope_left, F, x_right, D, steps, first > start[e], dup_sum);
+            slopes(tiles, dy_left, D, hidden_right, F, steps, first > start[e], ddown_sum);
         });
         for (long i = 0; i < F * D; i += 16) {
             narrow(dup + e * F * D + i, _mm512_load_ps(dup_sum + i));

@@ -20,6 +20,7 @@ struct Room {
     const long M, K;
     const Scratch<pair> packed;
     const Scratch<float> block, mirror;
+    const Tiles tiles;
 
     Room(long M, long K) : M(M), K(K), packed(M * K / 2), block(COLUMNS * COLUMNS), mirror(COLUMNS * COLUMNS) {}
 
@@ -31,11 +32,11 @@ struct Room {
         for (long c = 0; c < M; c += COLUMNS)
             for (long r = c; r < M; r += COLUMNS) {
                 for (long i = 0; i < COLUMNS; i += ROWS)
-                    tile((const pair*)left + (r + i) * width / 2, width / 2, 1, packed + c * width / 2, COLUMNS,
-                         width / 2, [&](long k, __m512 low, __m512 high) {
-                             put(i + k, 0, each(low, r + i + k, c), to + (r + i + k) * M + c);
-                             put(i + k, 16, each(high, r + i + k, c + 16), to + (r + i + k) * M + c + 16);
-                         });
+                    product(tiles, (const pair*)left + (r + i) * width / 2, width / 2, packed + c * width / 2, COLUMNS,
+                            width / 2, [&](long k, __m512 low, __m512 high) {
+                                put(i + k, 0, each(low, r + i + k, c), to + (r + i + k) * M + c);
+                                put(i + k, 16, each(high, r + i + k, c + 16), to + (r + i + k) * M + c + 16);
+                            });
                 if (r > c) reflect(to + c * M + r);
             }
     }
@@ -49,11 +50,11 @@ struct Room {
         pack([=, this](long k) { return x + k * K; }, M, K, packed);
         for (long c = 0; c < K; c += COLUMNS)
             for (long r = 0; r < M; r += ROWS)
-                tile((const pair*)left + r * M / 2, M / 2, 1, packed + c * M / 2, COLUMNS, M / 2,
-                     [&](long k, __m512 low, __m512 high) {
-                         narrow(to + (r + k) * K + c, low);
-                         narrow(to + (r + k) * K + c + 16, high);
-                     });
+                product(tiles, (const pair*)left + r * M / 2, M / 2, packed + c * M / 2, COLUMNS, M / 2,
+                        [&](long k, __m512 low, __m512 high) {
+                            narrow(to + (r + k) * K + c, low);
+                            narrow(to + (r + k) * K + c + 16, high);
+                        });
     }
 
    private:

@@ -6,19 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from proxies.native import call, has_unit, runs
+from proxies.native import call, runs
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 SIZES = 32  # it serves multiples of it
 
 
 def serves(x_NMK: Tensor) -> bool:
-    """Say whether such matrices go through it, as is faster but where torch's products know better units.
-
-    With AMX they take a quarter of its time for matrices of 256 x 256 and more.
-    """
+    """Say whether such matrices go through it."""
     fits = x_NMK.dtype == torch.float32 and x_NMK.device.type == "cpu"
-    return fits and not any(size % SIZES for size in x_NMK.shape[1:]) and runs(SOURCE) and not has_unit("amx_bf16")
+    return fits and not any(size % SIZES for size in x_NMK.shape[1:]) and runs(SOURCE)
 
 
 def orthogonalize(x_NMK: Tensor, polynomial: Sequence[float], steps: int, least: float) -> Tensor:

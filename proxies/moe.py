@@ -52,7 +52,7 @@ class TopK:
     def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
         """Return `N x D`: rows in the order of experts through their nets, and back with the gates as weights."""
         experts_P = self.experts.flatten()
-        if fused_experts.serves_routed(x_ND, up_EFD, activation):
+        if fused_experts.serves(x_ND, up_EFD, activation):
             tokens_P = torch.arange(len(experts_P), device=experts_P.device) // self.experts.shape[1]
             return fused_experts.combine(x_ND, self.gates.flatten(), up_EFD, down_EDF, experts_P, tokens_P)
         rows = Rows.of(self.counts(len(up_EFD)))
@@ -85,7 +85,7 @@ class Positive:
 
     def combine(self, x_ND: Tensor, up_EFD: Tensor, down_EDF: Tensor, activation: Activation) -> Tensor:
         """Return `N x D`: the rows of the pairs with a gate through their nets, added up where they came from."""
-        if fused_experts.serves_routed(x_ND, up_EFD, activation):
+        if fused_experts.serves(x_ND, up_EFD, activation):
             tokens_P, own_P = (self.gates > 0).nonzero(as_tuple=True)
             experts_P = own_P + tokens_P // (len(self.gates) // self.models) * self.gates.shape[1]
             return fused_experts.combine(x_ND, self.gates[tokens_P, own_P], up_EFD, down_EDF, experts_P, tokens_P)

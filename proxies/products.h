@@ -1,5 +1,5 @@
-// The innermost loop of products in bfloat16, 8 rows by 32 columns at a time: in registers of AVX-512, or in tiles of
-// AMX; and how what stands at its right is packed.
+// The innermost loop of products in bfloat16, 8 rows by 32 columns at a time in the registers of AVX-512, or 16 in the
+// tiles of AMX; and how what stands at its right is packed.
 
 #pragma once
 
@@ -15,7 +15,12 @@
 
 namespace {
 
-constexpr long ROWS = 8, COLUMNS = 32;
+#ifdef __AMX_BF16__
+constexpr long ROWS = 16;
+#else
+constexpr long ROWS = 8;
+#endif
+constexpr long COLUMNS = 32;
 
 // Memory of a call, on a line of the cache; nothing is written there first.
 template <class T>
@@ -33,19 +38,19 @@ struct Scratch {
 template <class Each>
 inline void tile(const pair* left, long row, long step, const pair* right, long width, long steps, Each each) {
     __m512 low[ROWS], high[ROWS];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (long r = 0; r < ROWS; ++r) low[r] = high[r] = _mm512_setzero_ps();
     for (long s = 0; s < steps; ++s) {
         const __m512bh first = (__m512bh)_mm512_loadu_si512(right + s * width);
         const __m512bh second = (__m512bh)_mm512_loadu_si512(right + s * width + 16);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (long r = 0; r < ROWS; ++r) {
             const __m512bh x = (__m512bh)_mm512_set1_epi32(left[r * row + s * step]);
             low[r] = _mm512_dpbf16_ps(low[r], x, first);
             high[r] = _mm512_dpbf16_ps(high[r], x, second);
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (long r = 0; r < ROWS; ++r) each(r, low[r], high[r]);
 }
 
@@ -117,6 +122,22 @@ inline void product(const Tiles& tiles, float* to, long to_width, bool adds, con
     }
 #endif
     tile_to(to, to_width, adds, left, row, 1, right, width, steps);
+}
+
+// The same to each(r, low, high), as tile.
+template <class Each>
+inline void product(const Tiles& tiles, const pair* left, long row, const pair* right, long width, long steps,
+                    Each each) {
+#ifdef __AMX_BF16__
+    if (tiles.lent) {
+        alignas(64) float found[ROWS * COLUMNS];
+        product(tiles, found, COLUMNS, false, left, row, right, width, steps);
+        for (long r = 0; r < ROWS; ++r)
+            each(r, _mm512_load_ps(found + r * COLUMNS), _mm512_load_ps(found + r * COLUMNS + 16));
+        return;
+    }
+#endif
+    tile(left, row, 1, right, width, steps, each);
 }
 
 // 16 rows of 16 words, `stride` apart, to their columns, `to_stride` apart.

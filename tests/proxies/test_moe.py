@@ -96,10 +96,7 @@ def choice_of(router: str, logits: Tensor, *, models: int) -> Choice:
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("models", [1, 2])
 @pytest.mark.parametrize("tokens", [3, 700])  # experts of a few rows and none, and of several blocks
-def test_experts_in_one_loop_are_those_of_plain_products(
-    router: str, models: int, tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fused_experts, "has_unit", lambda _: False)  # else torch's products stand in for it with AMX
+def test_experts_in_one_loop_are_those_of_plain_products(router: str, models: int, tokens: int) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = [(models * tokens, 64), (models * 5, 96, 64), (models * 5, 64, 96), (models * tokens, 5)]
     x, up, down, logits = (torch.randn(shape, generator=generator) for shape in shapes)
@@ -119,8 +116,7 @@ def test_experts_in_one_loop_are_those_of_plain_products(
 
 
 @here
-def test_what_is_no_number_stays_with_its_token_in_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_experts, "has_unit", lambda _: False)
+def test_what_is_no_number_stays_with_its_token_in_one_loop() -> None:
     x, up, down = (torch.ones(shape).bfloat16() for shape in ((9, 32), (2, 32, 32), (2, 32, 32)))
     x[5, 7] = float("nan")
     logits = torch.tensor([[0.0, 1.0]]).expand(9, 2)
