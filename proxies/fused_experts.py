@@ -1,4 +1,4 @@
-"""Feed-forward nets, routed experts above all, in one loop in C++, for processors with AVX-512 and its bf16 units, or AMX.
+"""Feed-forward nets, routed experts above all, in one loop in C++, for processors with AVX-512 and its bf16 units.
 
 A block of an expert's rows goes through both of its matrices without leaving the processor's cache, is read from where
 its tokens stand and added up there: no rows are put in order in memory, and no activation but one is written there.

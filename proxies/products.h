@@ -103,6 +103,7 @@ inline void product(const Tiles& tiles, float* to, long to_width, bool adds, con
                     const pair* right, long width, long steps) {
 #ifdef __AMX_BF16__
     if (tiles.lent) {
+        asm volatile("" ::: "memory");  // compilers do not know that loading a tile reads memory
         _tile_zero(0);
         _tile_zero(1);
         if (adds) {
