@@ -55,8 +55,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 def test_a_node_that_is_killed_takes_its_attempts_with_it_and_nothing_else(tmp_path: Path, cluster: Cluster) -> None:
     """The proof trains on the two nodes beside the head alone, so that the one to be killed has something to lose."""
     store, config = tmp_path / "mixopt.db", short_search(tmp_path)
-    replace(config, "tokens: 8_192", f"tokens: 65_536\n    resources: {{{AWAY}: 1}}")
-    replace(config, "budget_flops: 14000000000.0", "budget_flops: 9.4e+10")
+    replace(config, "tokens: 8_192", f"tokens: 262_144\n    resources: {{{AWAY}: 1}}")
+    replace(config, "budget_flops: 14000000000.0", "budget_flops: 3.7e+11")
     search = start_search(config, "--address", cluster.address)
     before = wait_for(store, search, in_training=2, purpose="proof")
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
