@@ -95,6 +95,9 @@ class Tiles {
         static const bool found = !syscall(SYS_arch_prctl, REQUEST, DATA);
         return found;
     }
+#else
+   public:
+    Tiles() {}  // else there could be no constant one
 #endif
 };
 
