@@ -27,7 +27,6 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_unit(flag: str) -> bool:
     """Say whether this machine's processors have a unit, by Linux's name for it."""
     return flag in _flags()
