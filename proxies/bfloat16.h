@@ -38,6 +38,9 @@ inline __m512i paired(__m512 low, __m512 high) {
     return paired((__m256i)_mm512_cvtneps_pbh(low), (__m256i)_mm512_cvtneps_pbh(high));
 }
 
+// 32 side by side.
+inline __m512i joined(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+
 // 2^x for x <= 0, to 2e-7 of it; NaN stays NaN.
 inline __m512 power_of_two(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);

@@ -26,8 +26,8 @@ def attend(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:  # noqa: ANN401
-        y_ND, sums_BHT = _forward(qkv_BT3HK, cos_TK, sin_TK)
-        ctx.save_for_backward(qkv_BT3HK, cos_TK, sin_TK, sums_BHT)
+        y_ND, sums_2BHT = _forward(qkv_BT3HK, cos_TK, sin_TK)
+        ctx.save_for_backward(qkv_BT3HK, cos_TK, sin_TK, sums_2BHT)
         found: Tensor = y_ND
         return found
 
@@ -41,29 +41,29 @@ class _Attention(torch.autograd.Function):
 
 @torch.library.custom_op("mixopt::attention", mutates_args=())
 def _forward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor]:
-    y_ND, sums_BHT = _empty(qkv_BT3HK, cos_TK, sin_TK)
-    call(SOURCE, "attention", (qkv_BT3HK, cos_TK, sin_TK, y_ND, sums_BHT), _sizes(qkv_BT3HK))
-    return y_ND, sums_BHT
+    y_ND, sums_2BHT = _empty(qkv_BT3HK, cos_TK, sin_TK)
+    call(SOURCE, "attention", (qkv_BT3HK, cos_TK, sin_TK, y_ND, sums_2BHT), _sizes(qkv_BT3HK))
+    return y_ND, sums_2BHT
 
 
 @_forward.register_fake
 def _empty(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor]:
     del cos_TK, sin_TK
     B, T, _, H, K = qkv_BT3HK.shape
-    return qkv_BT3HK.new_empty(B * T, H * K), qkv_BT3HK.new_empty(B, H, T, dtype=torch.float32)
+    return qkv_BT3HK.new_empty(B * T, H * K), qkv_BT3HK.new_empty(2, B, H, T, dtype=torch.float32)
 
 
 @torch.library.custom_op("mixopt::attention_backward", mutates_args=())
-def _backward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_BHT: Tensor, dy_ND: Tensor) -> Tensor:
+def _backward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_2BHT: Tensor, dy_ND: Tensor) -> Tensor:
     found_BT3HK = torch.empty_like(qkv_BT3HK, memory_format=torch.contiguous_format)
-    tensors = (qkv_BT3HK, cos_TK, sin_TK, sums_BHT, dy_ND, found_BT3HK)
+    tensors = (qkv_BT3HK, cos_TK, sin_TK, sums_2BHT, dy_ND, found_BT3HK)
     call(SOURCE, "attention_backward", tensors, _sizes(qkv_BT3HK))
     return found_BT3HK
 
 
 @_backward.register_fake
-def _empty_like(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_BHT: Tensor, dy_ND: Tensor) -> Tensor:
-    del cos_TK, sin_TK, sums_BHT, dy_ND
+def _empty_like(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_2BHT: Tensor, dy_ND: Tensor) -> Tensor:
+    del cos_TK, sin_TK, sums_2BHT, dy_ND
     return qkv_BT3HK.new_empty(qkv_BT3HK.shape)
 
 

@@ -104,8 +104,6 @@ inline long rounded(long rows) {
     return (rows + WHOLE - 1) / WHOLE * WHOLE;
 }
 
-inline __m512i joined(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
-
 }  // namespace
 
 // start[E + 1] and place[P] of pairs with these experts; an expert's rows keep the order of its pairs.
