@@ -113,11 +113,6 @@ inline __m512 weights_of(const float* scores, float top, __mmask16 which) {
     return _mm512_maskz_mov_ps(which, power_of_two(_mm512_sub_ps(_mm512_loadu_ps(scores), _mm512_set1_ps(top))));
 }
 
-inline void put(pair* to, const Words& words) {
-    _mm512_storeu_si512(to, words.low);
-    _mm512_storeu_si512(to + 16, words.high);
-}
-
 // The way back of two queries that stand one after the other, from scores [2][P] (weights, then) and the slopes of
 // weights [2][P]: weights, both queries in one word, [P]; slopes of scores, by rows [2][P] and in such words.
 inline void weigh_two(float* scores, const float* dweights, long P, long query, long last, const float* tops,

@@ -15,48 +15,85 @@
 
 namespace {
 
+constexpr long GROUP = 128;  // hidden units whose slopes are summed up as soon as they are found
 constexpr long BLOCK = 256;  // rows at a time: with the matrices of an expert they fit a core's own cache
 
-// each(row, column, low, high): rows [rows][K] times a packed matrix of `width` columns; rows is a multiple of ROWS.
+// What rows are worked on in: sixteen words of two rows each are what AMX takes at a time.
+#ifdef __AMX_BF16__
+constexpr long WHOLE = 32;
+#else
+constexpr long WHOLE = ROWS;
+#endif
+
+inline long rounded(long rows) { return (rows + WHOLE - 1) / WHOLE * WHOLE; }
+
+// each(row, column, low, high): rows [count][K] times a packed matrix of `width` columns; count is a multiple of WHOLE.
 template <class Each>
 inline void times(const Tiles& tiles, const bf16* rows, long count, long K, const pair* packed, long width, Each each) {
-    for (long c = 0; c < width; c += COLUMNS)
-        for (long r = 0; r < count; r += ROWS)
-            product(tiles, (const pair*)rows + r * K / 2, K / 2, packed + c * K / 2, COLUMNS, K / 2,
-                    [&](long i, __m512 low, __m512 high) { each(r + i, c, low, high); });
-}
-
-// to[height][width] (+)= left' right: sums over `steps` pairs of rows; left in panels of ROWS columns, right of 32.
-void slopes(const Tiles& tiles, const pair* left, long height, const pair* right, long width, long steps, bool adds,
-            float* to) {
 #ifdef __AMX_BF16__
     if (tiles.lent) {
-        alignas(64) pair rows[ROWS * BLOCK / 2];
-        for (long r = 0; r < height; r += ROWS) {
-            for (long s = 0; s < steps; s += 16) transpose(left + r * steps + s * ROWS, ROWS, rows + s, steps);
-            for (long c = 0; c < width; c += COLUMNS)
-                product(tiles, to + r * width + c, width, adds, rows, steps, right + c * steps, COLUMNS, steps);
-        }
+        alignas(64) float found[2][WHOLE * COLUMNS];
+        long turn = 0, row = -1, column = 0;
+        const auto pass_on = [&](const float* from, long i) {
+            from += i * COLUMNS;
+            each(row + i, column, _mm512_load_ps(from), _mm512_load_ps(from + 16));
+        };
+        for (long c = 0; c < width; c += COLUMNS)
+            for (long r = 0; r < count; r += WHOLE, turn = 1 - turn) {
+                const pair *left = (const pair*)rows + r * K / 2, *right = packed + c * K / 2;
+                square(found[turn], COLUMNS, false, left, K / 2, right, K / 2, [&](long i) {
+                    if (row >= 0) pass_on(found[1 - turn], i);
+                });
+                row = r, column = c;
+            }
+        for (long i = 0; i < WHOLE; ++i) pass_on(found[1 - turn], i);
         return;
     }
 #endif
     for (long c = 0; c < width; c += COLUMNS)
-        for (long r = 0; r < height; r += ROWS)
-            tile_to(to + r * width + c, width, adds, left + r * steps, 1, ROWS, right + c * steps, COLUMNS, steps);
+        for (long r = 0; r < count; r += ROWS)
+            tile((const pair*)rows + r * K / 2, K / 2, 1, packed + c * K / 2, COLUMNS, K / 2,
+                 [&](long i, __m512 low, __m512 high) { each(r + i, c, low, high); });
 }
 
-// Puts words of the pair of rows `step` from `column` on where the left of `slopes` expects them.
-inline void put_left(pair* to, long steps, long step, long column, const Words& words) {
-    to += column * steps + step * ROWS;
+// Packs [count][D] for the left of `slopes`: words of two rows by columns for AMX, else in panels of ROWS columns.
+void pack_left(const bf16* rows, long count, long D, pair* to) {
+    const long steps = count / 2;
+    for (long d = 0; d < D; d += COLUMNS)
+        for (long s = 0; s < steps; s += WHOLE / 2) {
+            alignas(64) pair words[WHOLE / 2][COLUMNS];
+            for (long i = 0; i < WHOLE / 2; ++i) {
+                const bf16* even = rows + 2 * (s + i) * D + d;
+                put(words[i], Words(_mm512_loadu_si512(even), _mm512_loadu_si512(even + D)));
+            }
 #ifdef __AMX_BF16__
-    _mm512_store_si512(to, words.low);
-    _mm512_store_si512(to + ROWS * steps, words.high);
+            for (long c = 0; c < COLUMNS; c += 16) transpose(words[0] + c, COLUMNS, to + (d + c) * steps + s, steps);
 #else
-    _mm256_store_si256((__m256i*)to, _mm512_castsi512_si256(words.low));
-    _mm256_store_si256((__m256i*)(to + ROWS * steps), _mm512_extracti64x4_epi64(words.low, 1));
-    _mm256_store_si256((__m256i*)(to + 2 * ROWS * steps), _mm512_castsi512_si256(words.high));
-    _mm256_store_si256((__m256i*)(to + 3 * ROWS * steps), _mm512_extracti64x4_epi64(words.high, 1));
+            for (long i = 0; i < WHOLE / 2; ++i)
+                for (long c = 0; c < COLUMNS; c += ROWS)
+                    std::copy_n(words[i] + c, ROWS, to + (d + c) * steps + (s + i) * ROWS);
 #endif
+        }
+}
+
+// to (+)= left' right: sums over `steps` pairs of rows, [height][width] in panels of 32 columns, as right is; left by
+// pack_left.
+void slopes(const Tiles& tiles, const pair* left, long height, const pair* right, long width, long steps, bool adds,
+            float* to) {
+    for (long c = 0; c < width; c += COLUMNS, right += COLUMNS * steps)
+        for (long r = 0; r < height; r += WHOLE, to += WHOLE * COLUMNS) {
+            const pair* rows = left + r * steps;
+#ifdef __AMX_BF16__
+            if (tiles.lent) {
+                square(to, COLUMNS, adds, rows, steps, right, steps, [](long) {});
+                continue;
+            }
+            for (long i = 0; i < WHOLE; i += ROWS)
+                tile_to(to + i * COLUMNS, COLUMNS, adds, rows + i * steps, steps, 1, right, COLUMNS, steps);
+#else
+            tile_to(to, COLUMNS, adds, rows, 1, ROWS, right, COLUMNS, steps);
+#endif
+        }
 }
 
 // Of every token the sum of its rows.
@@ -83,25 +120,40 @@ struct Rows {
         for (long p = 0; p < P; ++p) token[place[p]] = token_of[p], gate[place[p]] = gates[p];
     }
 
+    // `count` rows of a block, [N][D] from their tokens' places, and zeros up to a whole block.
+    void gather(const bf16* from, long first, long count, long D, bf16* to) const {
+        for (long r = 0; r < count; ++r) std::copy_n(from + token[first + r] * D, D, to + r * D);
+        std::fill(to + count * D, to + rounded(count) * D, 0);
+    }
+
     // each(first row, rows): as many blocks as needed, of about the same size.
     template <class Each>
     void blocks(long expert, Each each) const {
         const long first = start[expert], count = start[expert + 1] - first;
         if (!count) return;
         const long wanted = (count + BLOCK - 1) / BLOCK;
-        const long size = ((count + wanted - 1) / wanted + ROWS - 1) / ROWS * ROWS;
+        const long size = rounded((count + wanted - 1) / wanted);
         for (long done = 0; done < count; done += size) each(first + done, std::min(size, count - done));
     }
 };
 
-// Two rows make a word, and AMX takes sixteen words at a time.
-inline long rounded(long rows) {
-#ifdef __AMX_BF16__
-    constexpr long WHOLE = 32;
-#else
-    constexpr long WHOLE = ROWS;
-#endif
-    return (rows + WHOLE - 1) / WHOLE * WHOLE;
+// [height][width] in panels of 32 columns to rows in bfloat16.
+void narrow_rows(const float* from, long height, long width, bf16* to) {
+    for (long c = 0; c < width; c += COLUMNS)
+        for (long r = 0; r < height; ++r, from += COLUMNS)
+            _mm512_storeu_si512(to + r * width + c, joined(_mm512_load_ps(from), _mm512_load_ps(from + 16)));
+}
+
+// The same to rows of the transpose.
+void narrow_columns(const float* from, long height, long width, bf16* to) {
+    alignas(64) pair turned[16][16];
+    for (long c = 0; c < width; c += COLUMNS)
+        for (long r = 0; r < height; r += 16, from += 16 * COLUMNS)
+            for (long h = 0; h < COLUMNS; h += 16) {
+                transpose((const pair*)from + h, COLUMNS, turned[0], 16);
+                for (long i = 0; i < 16; ++i)
+                    narrow(to + (c + h + i) * height + r, _mm512_load_ps((const float*)turned[i]));
+            }
 }
 
 }  // namespace
@@ -115,7 +167,8 @@ extern "C" void places(const long* expert, long* start, long* place, long P, lon
     for (long p = 0; p < P; ++p) place[p] = next[expert[p]]++;
 }
 
-// y[N][D]: the sum over a token's pairs of gate * down(relu(up(x))^2); kept[P][F]: relu(up(x)), for the way back.
+// y[N][D]: the sum over a token's pairs of gate * down(relu(up(x))^2); kept: relu(up(x)) for the way back, P x F
+// in the order it is found in, which is a block of rows after the other, and of a block 32 hidden units.
 extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const bf16* down, const long* token,
                         const long* start, const long* place, bf16* kept, bf16* y, long N, long D, long F, long P,
                         long E) {
@@ -129,14 +182,13 @@ extern "C" void experts(const bf16* x, const float* gates, const bf16* up, const
         pack_transposed(down + e * D * F, D, F, packed_down);
         rows.blocks(e, [&](long first, long count) {
             const long whole = rounded(count);
-            for (long r = 0; r < count; ++r) std::copy_n(x + rows.token[first + r] * D, D, x_block + r * D);
-            std::fill(x_block + count * D, x_block + whole * D, 0);
+            rows.gather(x, first, count, D, x_block);
             times(tiles, x_block, whole, D, packed_up, F, [&](long r, long f, __m512 low, __m512 high) {
                 const __m512 zero = _mm512_setzero_ps();  // first in max: NaN stays NaN
                 const __m512i positive = joined(_mm512_max_ps(zero, low), _mm512_max_ps(zero, high));
                 const __m512 a = wide(_mm512_castsi512_si256(positive));
                 const __m512 b = wide(_mm512_extracti64x4_epi64(positive, 1));
-                if (r < count) _mm512_storeu_si512(kept + (first + r) * F + f, positive);
+                if (r < count) _mm512_storeu_si512(kept + first * F + f * count + r * COLUMNS, positive);
                 _mm512_storeu_si512(hidden + r * F + f, joined(_mm512_mul_ps(a, a), _mm512_mul_ps(b, b)));
             });
             times(tiles, hidden, whole, F, packed_down, D, [&](long r, long d, __m512 low, __m512 high) {
@@ -156,11 +208,10 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
                                  float* dgates, bf16* dup, bf16* ddown, long N, long D, long F, long P, long E) {
     const Rows rows(token, gates, place, start, P);
     const Tiles tiles;
-    Scratch<pair> packed_up(F * D / 2), packed_down(D * F / 2);
-    Scratch<bf16> dy_block(BLOCK * D), slope(BLOCK * F), found(P * D), zeros(D);
-    Scratch<pair> x_right(BLOCK / 2 * D), dy_left(BLOCK / 2 * D), slope_left(BLOCK / 2 * F), hidden_right(BLOCK / 2 * F);
-    Scratch<float> dup_sum(F * D), ddown_sum(D * F), dgate(BLOCK * 16), dgate_row(P);
-    std::fill_n(zeros.at, D, 0);
+    Scratch<pair> packed_up(F * D / 2), packed_down(D * F / 2), x_left(BLOCK / 2 * D), dy_left(BLOCK / 2 * D);
+    Scratch<pair> slope_right(BLOCK / 2 * GROUP), hidden_right(BLOCK / 2 * GROUP);
+    Scratch<bf16> x_block(BLOCK * D), dy_block(BLOCK * D), slope(BLOCK * F), found(P * D);
+    Scratch<float> dup_sum(D * F), ddown_sum(D * F), dgate(BLOCK * 16), dgate_row(P);
     for (long e = 0; e < E; ++e) {
         if (start[e] == start[e + 1]) {
             std::fill_n(dup + e * F * D, F * D, 0);
@@ -172,60 +223,51 @@ extern "C" void experts_backward(const bf16* dy, const bf16* x, const float* gat
         pack([&](long d) { return own_down + d * F; }, D, F, packed_down);
         rows.blocks(e, [&](long first, long count) {
             const long whole = rounded(count), steps = whole / 2;
-            const auto row_of = [&](const bf16* from) {
-                return [=, &rows, &zeros](long r) { return r < count ? from + rows.token[first + r] * D : zeros.at; };
-            };
-            pack(row_of(x), whole, D, x_right);
-            const auto row = row_of(dy);
-            for (long r = 0; r < whole; r += 2) {
-                const bf16 *even_row = row(r), *odd_row = row(r + 1);
-                for (long d = 0; d < D; d += COLUMNS) {
-                    const __m512i even = _mm512_loadu_si512(even_row + d), odd = _mm512_loadu_si512(odd_row + d);
-                    _mm512_storeu_si512(dy_block + r * D + d, even);
-                    _mm512_storeu_si512(dy_block + (r + 1) * D + d, odd);
-                    put_left(dy_left, steps, r / 2, d, Words(even, odd));
-                }
-            }
+            rows.gather(x, first, count, D, x_block);
+            rows.gather(dy, first, count, D, dy_block);
+            pack_left(x_block, whole, D, x_left);
+            pack_left(dy_block, whole, D, dy_left);
             std::fill_n(dgate.at, whole * 16, 0.0f);
-            __m512i even_slope = _mm512_setzero_si512(), even_hidden = even_slope;
-            times(tiles, dy_block, whole, D, packed_down, F, [&](long r, long f, __m512 low, __m512 high) {
-                __m512i slopes = _mm512_setzero_si512(), hiddens = slopes;
-                if (r < count) {
-                    const bf16* positive = kept + (first + r) * F + f;
-                    const __m512 a = wide(positive), b = wide(positive + 16);
-                    const __m512 gate = _mm512_set1_ps(rows.gate[first + r]);
-                    const __m512 a_low = _mm512_mul_ps(a, low), b_high = _mm512_mul_ps(b, high);
-                    __m512 sum = _mm512_load_ps(dgate + r * 16);
-                    sum = _mm512_fmadd_ps(b, b_high, _mm512_fmadd_ps(a, a_low, sum));
-                    _mm512_store_ps(dgate + r * 16, sum);
-                    const __m512 twice = _mm512_add_ps(gate, gate);
-                    slopes = joined(_mm512_mul_ps(twice, a_low), _mm512_mul_ps(twice, b_high));
-                    const __m512 ga = _mm512_mul_ps(gate, a), gb = _mm512_mul_ps(gate, b);
-                    hiddens = joined(_mm512_mul_ps(ga, a), _mm512_mul_ps(gb, b));
-                }
-                _mm512_storeu_si512(slope + r * F + f, slopes);
-                if (r % 2 == 0) {
-                    even_slope = slopes, even_hidden = hiddens;
-                    return;
-                }
-                put_left(slope_left, steps, r / 2, f, Words(even_slope, slopes));
-                const Words words(even_hidden, hiddens);
-                pair* place = hidden_right + f * steps + r / 2 * COLUMNS;
-                _mm512_store_si512(place, words.low);
-                _mm512_store_si512(place + 16, words.high);
-            });
+            for (long group = 0; group < F; group += GROUP) {
+                const long width = std::min(GROUP, F - group);
+                const bf16* positives = kept + first * F + group * count;
+                __m512i even_slope = _mm512_setzero_si512(), even_hidden = even_slope;
+                const auto put_slopes = [&](long r, long f, __m512 low, __m512 high) {
+                    __m512i slopes = _mm512_setzero_si512(), hiddens = slopes;
+                    if (r < count) {
+                        const bf16* positive = positives + f * count + r * COLUMNS;
+                        const __m512 a = wide(positive), b = wide(positive + 16);
+                        const __m512 gate = _mm512_set1_ps(rows.gate[first + r]);
+                        const __m512 a_low = _mm512_mul_ps(a, low), b_high = _mm512_mul_ps(b, high);
+                        __m512 sum = _mm512_load_ps(dgate + r * 16);
+                        sum = _mm512_fmadd_ps(b, b_high, _mm512_fmadd_ps(a, a_low, sum));
+                        _mm512_store_ps(dgate + r * 16, sum);
+                        const __m512 twice = _mm512_add_ps(gate, gate);
+                        slopes = joined(_mm512_mul_ps(twice, a_low), _mm512_mul_ps(twice, b_high));
+                        const __m512 ga = _mm512_mul_ps(gate, a), gb = _mm512_mul_ps(gate, b);
+                        hiddens = joined(_mm512_mul_ps(ga, a), _mm512_mul_ps(gb, b));
+                    }
+                    _mm512_storeu_si512(slope + r * F + group + f, slopes);
+                    if (r % 2 == 0) {
+                        even_slope = slopes, even_hidden = hiddens;
+                        return;
+                    }
+                    const long place = f * steps + r / 2 * COLUMNS;
+                    put(slope_right + place, Words(even_slope, slopes));
+                    put(hidden_right + place, Words(even_hidden, hiddens));
+                };
+                times(tiles, dy_block, whole, D, packed_down + group * D / 2, width, put_slopes);
+                slopes(tiles, x_left, D, slope_right, width, steps, first > start[e], dup_sum + group * D);
+                slopes(tiles, dy_left, D, hidden_right, width, steps, first > start[e], ddown_sum + group * D);
+            }
             for (long r = 0; r < count; ++r)
                 dgate_row[first + r] = _mm512_reduce_add_ps(_mm512_load_ps(dgate + r * 16));
             times(tiles, slope, whole, F, packed_up, D, [&](long r, long d, __m512 low, __m512 high) {
                 if (r < count) _mm512_storeu_si512(found + (first + r) * D + d, joined(low, high));
             });
-            slopes(tiles, slope_left, F, x_right, D, steps, first > start[e], dup_sum);
-            slopes(tiles, dy_left, D, hidden_right, F, steps, first > start[e], ddown_sum);
         });
-        for (long i = 0; i < F * D; i += 16) {
-            narrow(dup + e * F * D + i, _mm512_load_ps(dup_sum + i));
-            narrow(ddown + e * D * F + i, _mm512_load_ps(ddown_sum + i));
-        }
+        narrow_columns(dup_sum, D, F, dup + e * F * D);
+        narrow_rows(ddown_sum, D, F, ddown + e * D * F);
     }
     for (long p = 0; p < P; ++p) dgates[p] = dgate_row[place[p]];
     join(found, token, place, P, N, D, dx);

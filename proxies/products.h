@@ -8,6 +8,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -74,8 +75,8 @@ class Tiles {
     static constexpr long REQUEST = 0x1023, DATA = 18;  // ARCH_REQ_XCOMP_PERM of a tile's data: Linux's asm/prctl.h
     struct alignas(64) Shapes {
         uint8_t palette = 1, start = 0, reserved[14] = {};
-        uint16_t bytes[16] = {64, 64, 64, 64, 64};
-        uint8_t rows[16] = {ROWS, ROWS, ROWS, 16, 16};
+        uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+        uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
     };
 
    public:
@@ -144,6 +145,45 @@ inline void product(const Tiles& tiles, const pair* left, long row, const pair* 
     tile(left, row, 1, right, width, steps, each);
 }
 
+#ifdef __AMX_BF16__
+// product of twice as many rows, by panels of COLUMNS at the right; meanwhile meanwhile(i) for every i below 32, which
+// must not wait for it: else the units for vectors and the one for tiles wait for each other.
+template <class Meanwhile>
+inline void square(float* to, long to_width, bool adds, const pair* left, long row, const pair* right, long steps,
+                   Meanwhile meanwhile) {
+    const long bytes = to_width * sizeof(float), turns = steps / 16, each = (2 * ROWS + turns - 1) / turns;
+    float* below = to + ROWS * to_width;
+    asm volatile("" ::: "memory");  // compilers do not know that loading a tile reads memory
+    if (adds) {
+        _tile_loadd(0, to, bytes);
+        _tile_loadd(1, to + 16, bytes);
+        _tile_loadd(2, below, bytes);
+        _tile_loadd(3, below + 16, bytes);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (long s = 0, i = 0; s < steps; s += 16) {
+        _tile_loadd(4, left + s, row * sizeof(pair));
+        _tile_loadd(6, right + s * COLUMNS, COLUMNS * sizeof(pair));
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, right + s * COLUMNS + 16, COLUMNS * sizeof(pair));
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, left + ROWS * row + s, row * sizeof(pair));
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        for (const long end = std::min(i + each, 2 * ROWS); i < end; ++i) meanwhile(i);
+    }
+    asm volatile("" ::: "memory");
+    _tile_stored(0, to, bytes);
+    _tile_stored(1, to + 16, bytes);
+    _tile_stored(2, below, bytes);
+    _tile_stored(3, below + 16, bytes);
+}
+#endif
+
 // 16 rows of 16 words, `stride` apart, to their columns, `to_stride` apart.
 inline void transpose(const pair* from, long stride, pair* to, long to_stride) {
     __m512i row[16], two[16], four[16];
@@ -198,6 +238,11 @@ struct Words {
     }
 };
 
+inline void put(pair* to, const Words& words) {
+    _mm512_storeu_si512(to, words.low);
+    _mm512_storeu_si512(to + 16, words.high);
+}
+
 // Packs [K][width] in such panels, to multiply by it; row(k) is where the k-th row stands.
 template <class Row>
 inline void pack(Row row, long K, long width, pair* to) {
@@ -205,9 +250,7 @@ inline void pack(Row row, long K, long width, pair* to) {
         const bf16 *even = row(k), *odd = row(k + 1);
         pair* place = to + k / 2 * COLUMNS;
         for (long c = 0; c < width; c += COLUMNS, place += K / 2 * COLUMNS) {
-            const Words words(_mm512_loadu_si512(even + c), _mm512_loadu_si512(odd + c));
-            _mm512_store_si512(place, words.low);
-            _mm512_store_si512(place + 16, words.high);
+            put(place, Words(_mm512_loadu_si512(even + c), _mm512_loadu_si512(odd + c)));
         }
     }
 }
