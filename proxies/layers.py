@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from proxies import fused_product
+
 NORM_EPSILON = 1e-6
 LEAST_SHARE = 1e-38  # the smallest normal float32: a loss stays below 88 nats, whatever the logits
 
@@ -65,6 +67,8 @@ class _Product(torch.autograd.Function):
         _, F, D = weights_MFD.shape
         g_MNF, x_MND = _by_model(grads[0], weights_MFD), _by_model(x_XD, weights_MFD)
         dx_MND = _products(g_MNF, weights_MFD)
+        if fused_product.serves(grads[0], x_XD, len(weights_MFD)):
+            return dx_MND.flatten(0, 1), fused_product.weight_slope(grads[0], x_XD, len(weights_MFD))
         dw_MFD = _products(g_MNF.mT, x_MND) if F <= D else _products(x_MND.mT, g_MNF).mT
         return dx_MND.flatten(0, 1), dw_MFD
 

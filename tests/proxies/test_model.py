@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies import fused_attention, fused_cross_entropy, fused_experts, fused_norm, fused_relu
+from proxies import fused_attention, fused_cross_entropy, fused_experts, fused_norm, fused_product, fused_relu
 from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, feed_forward
-from proxies.layers import LEAST_SHARE, cross_entropy, rms_norm, squared_relu
+from proxies.layers import LEAST_SHARE, cross_entropy, product, rms_norm, squared_relu
 from proxies.model import Decoder, dense, embed
 from proxies.native import is_here
 
@@ -178,6 +178,22 @@ def test_squared_relu_in_one_loop_is_the_other_to_the_last_bit(size: int) -> Non
     for y in (found, exact):
         y.backward(g)
     torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.skipif(not is_here(fused_product.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("models", [1, 3])
+@pytest.mark.parametrize(("rows", "width", "read"), [(32, 32, 96), (544, 96, 64), (256, 64, 64)])
+def test_the_slope_of_a_matrix_in_one_loop_is_that_of_torch(models: int, rows: int, width: int, read: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((models * rows, read), (models, width, read), (models * rows, width))
+    x, weights, g = (torch.randn(shape, generator=generator).bfloat16() for shape in shapes)
+    assert fused_product.serves(g, x, models)
+    assert not fused_product.serves(g[:-1], x[:-1], 1)  # rows go by 32
+    weights.requires_grad_()
+    product(x, weights).backward(g)
+    exact = g.view(models, rows, width).double().mT @ x.view(models, rows, read).double()
+    assert weights.grad is not None
+    assert (weights.grad - exact).norm() < 0.003 * exact.norm()  # bfloat16 rounds once, to 0.0017 on average
 
 
 @pytest.mark.skipif(not is_here(fused_experts.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
