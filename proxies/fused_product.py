@@ -22,7 +22,7 @@ def serves(g_XF: Tensor, x_XD: Tensor, models: int) -> bool:
 @torch.library.custom_op("mixopt::weight_slope", mutates_args=())
 def weight_slope(g_XF: Tensor, x_XD: Tensor, models: int) -> Tensor:
     """Return g' x of every model, `M x F x D` in bfloat16, added up in float32; rows of all models are `X = M N`."""
-    found_MFD = _empty(g_XF, x_XD, models)
+    found_MFD: Tensor = _empty(g_XF, x_XD, models)
     call(SOURCE, "weight_slope", (g_XF, x_XD, found_MFD), (models, len(x_XD) // models, *found_MFD.shape[1:]))
     return found_MFD
 
