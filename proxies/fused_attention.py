@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from proxies.layers import apply
-from proxies.native import call
+from proxies.native import call, operator
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 HEAD_WIDTHS = 32  # it serves multiples of it
@@ -33,38 +33,34 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        return _backward(*ctx.saved_tensors, grads[0]), None, None
+        return _backward(grads[0], *ctx.saved_tensors), None, None
 
 
 # Operators of torch's own kind, so that a compiled program may hold them.
 
 
-@torch.library.custom_op("mixopt::attention", mutates_args=())
+def _empty(qkv_BT3HK: Tensor, _cos_TK: Tensor, _sin_TK: Tensor) -> tuple[Tensor, Tensor]:
+    B, T, _, H, K = qkv_BT3HK.shape
+    return qkv_BT3HK.new_empty(B * T, H * K), qkv_BT3HK.new_empty(2, B, H, T, dtype=torch.float32)
+
+
+@operator("attention", like=_empty)
 def _forward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor]:
     y_ND, sums_2BHT = _empty(qkv_BT3HK, cos_TK, sin_TK)
     call(SOURCE, "attention", (qkv_BT3HK, cos_TK, sin_TK, y_ND, sums_2BHT), _sizes(qkv_BT3HK))
     return y_ND, sums_2BHT
 
 
-@_forward.register_fake
-def _empty(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor]:
-    del cos_TK, sin_TK
-    B, T, _, H, K = qkv_BT3HK.shape
-    return qkv_BT3HK.new_empty(B * T, H * K), qkv_BT3HK.new_empty(2, B, H, T, dtype=torch.float32)
+def _empty_like(_dy_ND: Tensor, qkv_BT3HK: Tensor, _cos_TK: Tensor, _sin_TK: Tensor, _sums_2BHT: Tensor) -> Tensor:
+    return qkv_BT3HK.new_empty(qkv_BT3HK.shape)
 
 
-@torch.library.custom_op("mixopt::attention_backward", mutates_args=())
-def _backward(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_2BHT: Tensor, dy_ND: Tensor) -> Tensor:
-    found_BT3HK = torch.empty_like(qkv_BT3HK, memory_format=torch.contiguous_format)
+@operator("attention_backward", like=_empty_like)
+def _backward(dy_ND: Tensor, qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_2BHT: Tensor) -> Tensor:
+    found_BT3HK = _empty_like(dy_ND, qkv_BT3HK, cos_TK, sin_TK, sums_2BHT)
     tensors = (qkv_BT3HK, cos_TK, sin_TK, sums_2BHT, dy_ND, found_BT3HK)
     call(SOURCE, "attention_backward", tensors, _sizes(qkv_BT3HK))
     return found_BT3HK
-
-
-@_backward.register_fake
-def _empty_like(qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor, sums_2BHT: Tensor, dy_ND: Tensor) -> Tensor:
-    del cos_TK, sin_TK, sums_2BHT, dy_ND
-    return qkv_BT3HK.new_empty(qkv_BT3HK.shape)
 
 
 def _sizes(qkv_BT3HK: Tensor) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from proxies.layers import LEAST_SHARE, apply
-from proxies.native import call, replaces
+from proxies.native import call, operator, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -25,22 +25,45 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 
 def serves(logits_NV: Tensor) -> bool:
     """Say whether the cross entropy of these logits goes through it."""
-    return replaces(SOURCE, logits_NV)
+    return takes(logits_NV) and bool(runs(SOURCE))
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> Tensor:  # noqa: ANN401
-        losses_N, sums_N = (logits_NV.new_empty(len(logits_NV), dtype=torch.float32) for _ in range(2))
-        tensors = (logits_NV, targets_N, losses_N, sums_N)
-        call(SOURCE, "cross_entropy", tensors, logits_NV.shape, -math.log(LEAST_SHARE))
+        losses_N, sums_N = _forward(logits_NV, targets_N)
         ctx.save_for_backward(logits_NV, targets_N, sums_N)
-        return losses_N
+        found: Tensor = losses_N
+        return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        logits_NV, targets_N, sums_N = ctx.saved_tensors
-        found_NV = torch.empty_like(logits_NV, memory_format=torch.contiguous_format)
-        tensors = (logits_NV, targets_N, sums_N, grads[0], found_NV)
-        call(SOURCE, "cross_entropy_backward", tensors, logits_NV.shape)
-        return found_NV, None
+        return _backward(grads[0], *ctx.saved_tensors), None
+
+
+# Operators of torch's own kind, so that a compiled program may hold them.
+
+
+def _empty(logits_NV: Tensor, _targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    N = len(logits_NV)
+    return logits_NV.new_empty(N, dtype=torch.float32), logits_NV.new_empty(N, dtype=torch.float32)
+
+
+@operator("cross_entropy", like=_empty)
+def _forward(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return also the logarithm of each row's sum of exponentials."""
+    found = _empty(logits_NV, targets_N)
+    call(SOURCE, "cross_entropy", (logits_NV, targets_N, *found), logits_NV.shape, -math.log(LEAST_SHARE))
+    return found
+
+
+def _empty_like(_slopes_N: Tensor, logits_NV: Tensor, *_: Tensor) -> Tensor:
+    return logits_NV.new_empty(logits_NV.shape)
+
+
+@operator("cross_entropy_backward", like=_empty_like)
+def _backward(slopes_N: Tensor, logits_NV: Tensor, targets_N: Tensor, sums_N: Tensor) -> Tensor:
+    found_NV = _empty_like(slopes_N, logits_NV, targets_N, sums_N)
+    tensors = (logits_NV, targets_N, sums_N, slopes_N, found_NV)
+    call(SOURCE, "cross_entropy_backward", tensors, logits_NV.shape)
+    return found_NV

@@ -1,4 +1,4 @@
-"""Feed-forward nets, routed experts above all, in one loop in C++, for processors with AVX-512 and its bf16 units.
+"""Routed experts in one loop in C++, for processors with AVX-512 and its bf16 units.
 
 A block of an expert's rows goes through both of its matrices without leaving the processor's cache, is read from where
 its tokens stand and added up there: no rows are put in order in memory, and no activation but one is written there.
@@ -12,19 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxies.config import LOOP_MULTIPLE
-from proxies.feedforward import Activation, squared_relu
+from proxies.feedforward import Activation
+from proxies.fused_nets import knows
 from proxies.layers import apply
-from proxies.native import call, runs, takes
+from proxies.native import call, operator, runs
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 def serves(x_ND: Tensor, up_EFD: Tensor, activation: Activation) -> bool:
     """Say whether such tokens go through such experts by it; it knows squared ReLU alone."""
-    if not takes(x_ND) or activation is not squared_relu or any(width % LOOP_MULTIPLE for width in up_EFD.shape[1:]):
-        return False
-    return bool(runs(SOURCE))
+    return knows(x_ND, up_EFD, activation) and bool(runs(SOURCE))
 
 
 def combine(
@@ -54,7 +52,16 @@ class _Experts(torch.autograd.Function):
 # Operators of torch's own kind, so that a compiled program may hold them.
 
 
-@torch.library.custom_op("mixopt::experts", mutates_args=())
+def _empty(
+    x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, experts_P: Tensor, tokens_P: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del gates_P, down_EDF, tokens_P
+    E, F, _ = up_EFD.shape
+    P = len(experts_P)
+    return x_ND.new_empty(x_ND.shape), experts_P.new_empty(E + 1), experts_P.new_empty(P), x_ND.new_empty(P, F)
+
+
+@operator("experts", like=_empty)
 def _forward(
     x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, experts_P: Tensor, tokens_P: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -67,17 +74,18 @@ def _forward(
     return y_ND, start, places_P, positive_PF
 
 
-@_forward.register_fake
-def _empty(
-    x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, experts_P: Tensor, tokens_P: Tensor
+def _empty_like(
+    _dy_ND: Tensor, x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, *_: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    del gates_P, down_EDF, tokens_P
-    E, F, _ = up_EFD.shape
-    P = len(experts_P)
-    return x_ND.new_empty(x_ND.shape), experts_P.new_empty(E + 1), experts_P.new_empty(P), x_ND.new_empty(P, F)
+    return (
+        x_ND.new_empty(x_ND.shape),
+        gates_P.new_empty(gates_P.shape),
+        up_EFD.new_empty(up_EFD.shape),
+        down_EDF.new_empty(down_EDF.shape),
+    )
 
 
-@torch.library.custom_op("mixopt::experts_backward", mutates_args=())
+@operator("experts_backward", like=_empty_like)
 def _backward(
     dy_ND: Tensor,
     x_ND: Tensor,
@@ -90,21 +98,9 @@ def _backward(
     positive_PF: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     read = (dy_ND, x_ND, gates_P, up_EFD, down_EDF, tokens_P, start, places_P, positive_PF)
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = _empty_like(*read)
+    found = _empty_like(*read)
     call(SOURCE, "experts_backward", (*read, *found), _sizes(x_ND, up_EFD, tokens_P))
     return found
-
-
-@_backward.register_fake
-def _empty_like(
-    _dy_ND: Tensor, x_ND: Tensor, gates_P: Tensor, up_EFD: Tensor, down_EDF: Tensor, *_: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (
-        x_ND.new_empty(x_ND.shape),
-        gates_P.new_empty(gates_P.shape),
-        up_EFD.new_empty(up_EFD.shape),
-        down_EDF.new_empty(down_EDF.shape),
-    )
 
 
 def _sizes(x_ND: Tensor, up_EFD: Tensor, tokens_P: Tensor) -> tuple[int, ...]:

@@ -4,11 +4,10 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from proxies.config import LOOP_MULTIPLE
-from proxies.native import call, runs, takes
+from proxies.native import call, operator, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -19,14 +18,13 @@ def serves(g_XF: Tensor, x_XD: Tensor, models: int) -> bool:
     return takes(x_XD) and not any(size % LOOP_MULTIPLE for size in sizes) and bool(runs(SOURCE))
 
 
-@torch.library.custom_op("mixopt::weight_slope", mutates_args=())
-def weight_slope(g_XF: Tensor, x_XD: Tensor, models: int) -> Tensor:
-    """Return g' x of every model, `M x F x D` in bfloat16, added up in float32; rows of all models are `X = M N`."""
-    found_MFD: Tensor = _empty(g_XF, x_XD, models)
-    call(SOURCE, "weight_slope", (g_XF, x_XD, found_MFD), (models, len(x_XD) // models, *found_MFD.shape[1:]))
-    return found_MFD
-
-
-@weight_slope.register_fake
 def _empty(g_XF: Tensor, x_XD: Tensor, models: int) -> Tensor:
     return g_XF.new_empty(models, g_XF.shape[1], x_XD.shape[1])
+
+
+@operator("weight_slope", like=_empty)
+def weight_slope(g_XF: Tensor, x_XD: Tensor, models: int) -> Tensor:
+    """Return g' x of every model, `M x F x D` in bfloat16, added up in float32; rows of all models are `X = M N`."""
+    found_MFD = _empty(g_XF, x_XD, models)
+    call(SOURCE, "weight_slope", (g_XF, x_XD, found_MFD), (models, len(x_XD) // models, *found_MFD.shape[1:]))
+    return found_MFD

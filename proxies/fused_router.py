@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from proxies.config import LOOP_MULTIPLE
-from proxies.native import call, runs, takes
+from proxies.native import call, operator, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -54,24 +54,13 @@ class _Choice(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        return *_backward(*grads[:3], *ctx.saved_tensors, ctx.rule), None, None
+        return *_backward(grads[0], grads[1], grads[2], *ctx.saved_tensors, rule=ctx.rule), None, None
 
 
 # Operators of torch's own kind, so that a compiled program may hold them. A rule is a list of numbers there: K, whether
 # scores are sigmoids, and whether gates are normalized.
 
 
-@torch.library.custom_op("mixopt::route", mutates_args=())
-def _forward(
-    x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: list[int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = _empty(x_ND, router_MED, biases_MS, rule)
-    biases = biases_MS if biases_MS.numel() else None
-    call(SOURCE, "route", (x_ND, router_MED, biases, *found), _sizes(x_ND, router_MED, rule))
-    return found
-
-
-@_forward.register_fake
 def _empty(
     x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -81,7 +70,28 @@ def _empty(
     return logits_NE, scores_NE, gates_NK, router_MED.new_empty(N, K, dtype=torch.int64)
 
 
-@torch.library.custom_op("mixopt::route_backward", mutates_args=())
+@operator("route", like=_empty)
+def _forward(
+    x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    found = _empty(x_ND, router_MED, biases_MS, rule)
+    biases = biases_MS if biases_MS.numel() else None
+    call(SOURCE, "route", (x_ND, router_MED, biases, *found), _sizes(x_ND, router_MED, rule))
+    return found
+
+
+def _empty_like(
+    _dlogits_NE: Tensor | None,
+    _dscores_NE: Tensor | None,
+    _dgates_NK: Tensor | None,
+    x_ND: Tensor,
+    router_MED: Tensor,
+    *_: object,
+) -> tuple[Tensor, Tensor]:
+    return x_ND.new_empty(x_ND.shape), router_MED.new_empty(router_MED.shape)
+
+
+@operator("route_backward", like=_empty_like)
 def _backward(
     dlogits_NE: Tensor | None,
     dscores_NE: Tensor | None,
@@ -94,21 +104,9 @@ def _backward(
     rule: list[int],
 ) -> tuple[Tensor, Tensor]:
     read = (dlogits_NE, dscores_NE, dgates_NK, x_ND, router_MED, scores_NE, gates_NK, experts_NK)
-    found: tuple[Tensor, Tensor] = _empty_like(*read, rule)
+    found = _empty_like(*read, rule)
     call(SOURCE, "route_backward", (*read, *found), _sizes(x_ND, router_MED, rule))
     return found
-
-
-@_backward.register_fake
-def _empty_like(
-    _dlogits_NE: Tensor | None,
-    _dscores_NE: Tensor | None,
-    _dgates_NK: Tensor | None,
-    x_ND: Tensor,
-    router_MED: Tensor,
-    *_: object,
-) -> tuple[Tensor, Tensor]:
-    return x_ND.new_empty(x_ND.shape), router_MED.new_empty(router_MED.shape)
 
 
 def _numbers(rule: Rule, top_k: int) -> list[int]:

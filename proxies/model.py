@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
-from proxies import fused_experts, fused_norm
+from proxies import fused_embedding, fused_nets, fused_norm
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, Activation, feed_forward
@@ -122,14 +122,13 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
     first = models[0]
     config, dtype = first.config, first.dtype
     T = tokens_MBT.shape[2]
-    x_ND = embed(models, tokens_MBT)
+    x_ND, h_ND = embed(models, tokens_MBT)
     names = ("qkv", "out", "up", "down")
     qkv, out, up, down = (stacked([getattr(m, name) for m in models], dtype).unbind(1) for name in names)
     routers = (
         stacked([m.router for m in models if m.router is not None], torch.float32).unbind(1) if config.experts else ()
     )
     penalty_M = x_ND.new_zeros(len(models))
-    h_ND = rms_norm(x_ND, dtype)
     for layer in range(config.layers):
         x_ND, h_ND = added_norm(x_ND, attention(first, h_ND, qkv[layer].flatten(1, 2), out[layer], T))
         if config.experts:
@@ -139,21 +138,21 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
         else:
             activation = ACTIVATIONS[config.activation]
             y_ND = dense(h_ND, up[layer].flatten(1, 3), down[layer][:, 0], activation)
-        x_ND, h_ND = added_norm(x_ND, y_ND)
+        x_ND, h_ND = added_norm(x_ND, y_ND, reads_sum=layer + 1 < config.layers)
     heads = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
     return product(h_ND, stacked(heads, dtype)), penalty_M
 
 
-def added_norm(x_ND: Tensor, y_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x + y, and its norm in the type of y."""
+def added_norm(x_ND: Tensor, y_ND: Tensor, *, reads_sum: bool = True) -> tuple[Tensor, Tensor]:
+    """Return x + y, perhaps nothing where nobody reads it, and its norm in the type of y."""
     if fused_norm.serves(y_ND):
-        return fused_norm.added_norm(x_ND, y_ND)
+        return fused_norm.added_norm(x_ND, y_ND, reads_sum=reads_sum)
     sum_ND = x_ND + y_ND
     return sum_ND, rms_norm(sum_ND, y_ND.dtype)
 
 
-def embed(models: Sequence[Decoder], tokens_MBT: Tensor) -> Tensor:
-    """Return the embeddings of tokens and of those before them, `N x D`."""
+def embed(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the embeddings of tokens and of those before them, `N x D`, and their norms."""
     first = models[0]
     lags = first.config.lags
     padded = pad(tokens_MBT, (lags, 0), value=first.end_of_document)
@@ -162,7 +161,11 @@ def embed(models: Sequence[Decoder], tokens_MBT: Tensor) -> Tensor:
     if len(models) > 1:
         places = torch.arange(len(models), device=rows_MNJ.device) * tables_MVD.shape[1]
         rows_MNJ = rows_MNJ + places[:, None, None]
-    return embedding_bag(rows_MNJ.flatten(0, 1), tables_MVD.flatten(0, 1), mode="sum")
+    rows_NJ, table_RD = rows_MNJ.flatten(0, 1), tables_MVD.flatten(0, 1)
+    if fused_embedding.serves(table_RD, first.dtype):
+        return fused_embedding.embedded(rows_NJ, table_RD)
+    x_ND = embedding_bag(rows_NJ, table_RD, mode="sum")
+    return x_ND, rms_norm(x_ND, first.dtype)
 
 
 def attention(like: Decoder, h_ND: Tensor, qkv_MFD: Tensor, out_MDD: Tensor, T: int) -> Tensor:
@@ -173,13 +176,10 @@ def attention(like: Decoder, h_ND: Tensor, qkv_MFD: Tensor, out_MDD: Tensor, T: 
 
 
 def dense(h_ND: Tensor, up_MFD: Tensor, down_MDF: Tensor, activation: Activation) -> Tensor:
-    """Return what each model's feed-forward net makes of its rows; where the loops for experts serve, as their one."""
-    if not fused_experts.serves(h_ND, up_MFD, activation):
-        return feed_forward(h_ND, up_MFD, down_MDF, activation)
-    rows_N = torch.arange(len(h_ND))
-    return fused_experts.combine(
-        h_ND, torch.ones(len(h_ND)), up_MFD, down_MDF, rows_N // (len(h_ND) // len(up_MFD)), rows_N
-    )
+    """Return what each model's feed-forward net makes of its rows."""
+    if fused_nets.serves(h_ND, up_MFD, activation):
+        return fused_nets.nets(h_ND, up_MFD, down_MDF)
+    return feed_forward(h_ND, up_MFD, down_MDF, activation)
 
 
 def routed(

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies import fused_attention, fused_cross_entropy, fused_experts, fused_norm, fused_product, fused_relu
+from proxies import (
+    fused_attention,
+    fused_cross_entropy,
+    fused_embedding,
+    fused_nets,
+    fused_norm,
+    fused_product,
+    fused_relu,
+)
 from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, feed_forward
@@ -58,7 +66,7 @@ def test_a_shorter_sequence_has_the_logits_of_the_longer_ones_start(config: Prox
 
 def test_before_the_first_token_stands_end_of_document() -> None:
     model, tokens = decoder(ProxyConfig(layers=1, width=16, heads=2, sequence_tokens=12, lags=2)), some_tokens()
-    embedded = embed([model], tokens[None]).view(3, 12, 16)
+    embedded = embed([model], tokens[None])[0].view(3, 12, 16)
     table = model.table.view(3, V, 16)
     assert torch.allclose(embedded[0, 0], table[0, tokens[0, 0]] + table[1, 0] + table[2, 0])
     expected = table[0, tokens[0, 5]] + table[1, tokens[0, 4]] + table[2, tokens[0, 3]]
@@ -146,10 +154,11 @@ def test_a_sum_and_its_norm_in_one_loop_are_those_of_torch(is_last: bool) -> Non
     x = torch.randn(20, 48, generator=generator)
     y, dnorm = (torch.randn(20, 48, generator=generator).bfloat16() for _ in range(2))
     found, exact = [(a.clone().requires_grad_(), b.clone().requires_grad_()) for a, b in ((x, y), (x, y.float()))]
-    sums, norms = fused_norm.added_norm(*found)
+    sums, norms = fused_norm.added_norm(*found, reads_sum=not is_last)
     exact_sums = exact[0] + exact[1]
     exact_norms = nn.functional.rms_norm(exact_sums, (48,), eps=1e-6)
-    torch.testing.assert_close((sums, norms), (exact_sums, exact_norms.bfloat16()))
+    torch.testing.assert_close(norms, exact_norms.bfloat16())
+    torch.testing.assert_close(sums, exact_sums[: 0 if is_last else 20, : 0 if is_last else 48])
     ((norms * dnorm).sum() + (0.0 if is_last else sums.square().sum())).backward()
     ((exact_norms * dnorm.float()).sum() + (0.0 if is_last else exact_sums.square().sum())).backward()
     for leaf, exact_leaf in zip(found, exact, strict=True):
@@ -196,14 +205,43 @@ def test_the_slope_of_a_matrix_in_one_loop_is_that_of_torch(models: int, rows: i
     assert (weights.grad - exact).norm() < 0.003 * exact.norm()  # bfloat16 rounds once, to 0.0017 on average
 
 
-@pytest.mark.skipif(not is_here(fused_experts.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
-@pytest.mark.parametrize("models", [1, 3])
-def test_a_dense_net_through_the_loop_for_experts_is_that_of_products(models: int) -> None:
+@pytest.mark.skipif(not is_here(fused_embedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize(("parts", "rows"), [(1, 256), (3, 20)])
+@pytest.mark.parametrize("read", ["both", "sums", "norms"])
+def test_embeddings_and_their_norm_in_one_loop_are_those_of_torch(parts: int, rows: int, read: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(models * 40, 32), (models, 96, 32), (models, 32, 96)]
+    table = torch.randn(rows, 48, generator=generator)
+    places = torch.randint(rows, (100, parts), generator=generator)
+    leaf, exact_leaf = table.clone().requires_grad_(), table.double().requires_grad_()
+    sums, norms = fused_embedding.embedded(places, leaf)
+    exact_sums = nn.functional.embedding_bag(places, exact_leaf, mode="sum")
+    exact_norms = nn.functional.rms_norm(exact_sums, (48,), eps=1e-6)
+    torch.testing.assert_close((sums, norms), (exact_sums.float(), exact_norms.bfloat16()))
+    dsum, dnorm = (torch.randn(100, 48, generator=generator).bfloat16() for _ in range(2))
+    for (x, h), size in (((sums, norms), torch.float32), ((exact_sums, exact_norms), torch.float64)):
+        parts_read = {"both": [x * dsum, h * dnorm], "sums": [x * dsum], "norms": [h * dnorm]}[read]
+        torch.stack([part.sum(dtype=size) for part in parts_read]).sum().backward()
+    assert leaf.grad is not None
+    assert exact_leaf.grad is not None
+    assert (leaf.grad - exact_leaf.grad).norm() < 0.002 * exact_leaf.grad.norm()
+
+
+@pytest.mark.skipif(not is_here(fused_embedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("row", [-1, 5])
+def test_a_row_that_a_table_does_not_have_is_told(row: int) -> None:
+    with pytest.raises(IndexError, match=f"rows of a table of 5 must be 0 to 4, got {min(row, 2)} to {max(row, 2)}"):
+        fused_embedding.embedded(torch.tensor([[2], [row]]), torch.zeros(5, 16))
+
+
+@pytest.mark.skipif(not is_here(fused_nets.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("rows", [40, 256, 288])
+@pytest.mark.parametrize("models", [1, 3])
+def test_a_dense_net_in_one_loop_is_that_of_products(models: int, rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(models * rows, 32), (models, 96, 32), (models, 32, 96)]
     values = [torch.randn(shape, generator=generator).bfloat16() for shape in shapes]
     found, exact = [[v.clone().requires_grad_() for v in values], [v.float().requires_grad_() for v in values]]
-    assert fused_experts.serves(found[0], found[1], ACTIVATIONS["relu2"])
+    assert fused_nets.serves(found[0], found[1], ACTIVATIONS["relu2"])
     y = dense(*found, ACTIVATIONS["relu2"])
     reference = feed_forward(*exact, ACTIVATIONS["relu2"])
     assert (y.float() - reference).norm() < 0.01 * reference.norm()
