@@ -34,14 +34,18 @@ void multiply(const bf16* x, const float* weights, float* row, float* logits, lo
     }
 }
 
-// The slopes in R rows of x and, added up, in the weights, from those in the rows' logits.
+// The slopes in R rows of x and, added up, in the weights, from those in the rows' logits and, unless null, those in the
+// rows from elsewhere.
 template <int R>
-void multiply_back(const float* dlogits, const bf16* x, const float* weights, bf16* dx, float* dweights, long D,
-                   long E) {
+void multiply_back(const bf16* after, const float* dlogits, const bf16* x, const float* weights, bf16* dx,
+                   float* dweights, long D, long E) {
     for (long d = 0; d < D; d += LANES) {
         __m512 rows[R], slopes[R];
 #pragma GCC unroll 4
-        for (long r = 0; r < R; ++r) rows[r] = wide(x + r * D + d), slopes[r] = _mm512_setzero_ps();
+        for (long r = 0; r < R; ++r) {
+            rows[r] = wide(x + r * D + d);
+            slopes[r] = after ? wide(after + r * D + d) : _mm512_setzero_ps();
+        }
         for (long e = 0; e < E; ++e) {
             const __m512 weight = _mm512_loadu_ps(weights + e * D + d);
             __m512 found = _mm512_loadu_ps(dweights + e * D + d);
@@ -142,9 +146,10 @@ extern "C" void route(const bf16* x, const float* weights, const float* biases, 
     }
 }
 
-// The slopes of what `route` reads, from those in logits, scores and gates, each of which may be null, for 0.
-extern "C" void route_backward(const float* dlogits, const float* dscores, const float* dgates, const bf16* x,
-                               const float* weights, const float* scores, const float* gates, const long* experts,
+// The slopes of what `route` reads, from those in logits, scores and gates and those that experts found in x (after),
+// each of which may be null, for 0.
+extern "C" void route_backward(const bf16* after, const float* dlogits, const float* dscores, const float* dgates,
+                               const bf16* x, const float* weights, const float* scores, const float* gates, const long* experts,
                                bf16* dx, float* dweights, long M, long N, long D, long E, long K, long sigmoids,
                                long normalized) {
     std::vector<float> found(N * E);
@@ -168,10 +173,15 @@ extern "C" void route_backward(const float* dlogits, const float* dscores, const
         }
         const long row = m * N * D;
         const float* own = weights + m * E * D;
+        float* slope = dweights + m * E * D;
         long n = 0;
-        for (; n + 4 <= N; n += 4)
-            multiply_back<4>(&found[n * E], x + row + n * D, own, dx + row + n * D, dweights + m * E * D, D, E);
-        for (; n < N; ++n)
-            multiply_back<1>(&found[n * E], x + row + n * D, own, dx + row + n * D, dweights + m * E * D, D, E);
+        for (; n + 4 <= N; n += 4) {
+            const long at = row + n * D;
+            multiply_back<4>(after ? after + at : nullptr, &found[n * E], x + at, own, dx + at, slope, D, E);
+        }
+        for (; n < N; ++n) {
+            const long at = row + n * D;
+            multiply_back<1>(after ? after + at : nullptr, &found[n * E], x + at, own, dx + at, slope, D, E);
+        }
     }
 }

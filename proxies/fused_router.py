@@ -7,7 +7,7 @@ Of small numbers, one for each token and expert, torch's operators make fifty pa
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,15 +31,22 @@ def serves(x_ND: Tensor) -> bool:
     return takes(x_ND) and x_ND.shape[1] % LOOP_MULTIPLE == 0 and runs(SOURCE)
 
 
-def choose(
-    x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: Rule, top_k: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return logits and scores `N x E`, gates and experts `N x K`; the rows of x are bfloat16, all else float32.
+class Chosen(NamedTuple):
+    """The rows `N x D` that were given, for experts to read, logits and scores `N x E`, gates and experts `N x K`."""
+
+    rows: Tensor
+    logits: Tensor
+    scores: Tensor
+    gates: Tensor
+    experts: Tensor
+
+
+def choose(x_ND: Tensor, router_MED: Tensor, biases_MS: Tensor, rule: Rule, top_k: int) -> Chosen:
+    """Return where rows of x, in bfloat16, go; all else is float32.
 
     biases_MS: of the experts' scores, for the choice alone; S is E, or 0 for none.
     """
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Choice.apply(x_ND, router_MED, biases_MS, _numbers(rule, top_k))  # type: ignore[no-untyped-call]  # as torch leaves it
-    return found
+    return Chosen(*_Choice.apply(x_ND, router_MED, biases_MS, _numbers(rule, top_k)))  # type: ignore[no-untyped-call]  # as torch leaves it
 
 
 class _Choice(torch.autograd.Function):
@@ -50,15 +57,19 @@ class _Choice(torch.autograd.Function):
         ctx.rule = rule
         ctx.mark_non_differentiable(experts_NK)
         ctx.set_materialize_grads(False)
-        return logits_NE, scores_NE, gates_NK, experts_NK
+        return x_ND.view_as(x_ND), logits_NE, scores_NE, gates_NK, experts_NK
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        return *_backward(grads[0], grads[1], grads[2], *ctx.saved_tensors, rule=ctx.rule), None, None
+        x_ND, router_MED, scores_NE, gates_NK, experts_NK = ctx.saved_tensors
+        after_ND, dlogits_NE, dscores_NE, dgates_NK, _ = grads
+        dx_ND, drouter_MED = _backward(
+            after_ND, dlogits_NE, dscores_NE, dgates_NK, x_ND, router_MED, scores_NE, gates_NK, experts_NK, ctx.rule
+        )
+        return dx_ND, drouter_MED, None, None
 
 
-# Operators of torch's own kind, so that a compiled program may hold them. A rule is a list of numbers there: K, whether
-# scores are sigmoids, and whether gates are normalized.
+# A rule is a list of numbers there: K, whether scores are sigmoids, and whether gates are normalized.
 
 
 def _empty(
@@ -81,6 +92,7 @@ def _forward(
 
 
 def _empty_like(
+    _after_ND: Tensor | None,
     _dlogits_NE: Tensor | None,
     _dscores_NE: Tensor | None,
     _dgates_NK: Tensor | None,
@@ -93,6 +105,7 @@ def _empty_like(
 
 @operator("route_backward", like=_empty_like)
 def _backward(
+    after_ND: Tensor | None,
     dlogits_NE: Tensor | None,
     dscores_NE: Tensor | None,
     dgates_NK: Tensor | None,
@@ -103,7 +116,7 @@ def _backward(
     experts_NK: Tensor,
     rule: list[int],
 ) -> tuple[Tensor, Tensor]:
-    read = (dlogits_NE, dscores_NE, dgates_NK, x_ND, router_MED, scores_NE, gates_NK, experts_NK)
+    read = (after_ND, dlogits_NE, dscores_NE, dgates_NK, x_ND, router_MED, scores_NE, gates_NK, experts_NK)
     found = _empty_like(*read, rule)
     call(SOURCE, "route_backward", (*read, *found), _sizes(x_ND, router_MED, rule))
     return found

@@ -189,7 +189,7 @@ def routed(
     config, router, M = models[0].config, ROUTERS[models[0].config.router], len(models)
     E, activation = config.experts, ACTIVATIONS[config.activation]
     state_MS = torch.stack([m.router_state[layer] for m in models])
-    logits_NE, routing = decide(router, h_ND, router_MED, state_MS, config.top_k)
+    h_ND, logits_NE, routing = decide(router, h_ND, router_MED, state_MS, config.top_k)
     choice = routing.choice.of_models(M, E)
     y_ND = choice.combine(h_ND, up_MEFD[:, :E].flatten(0, 1), down_MEDF[:, :E].flatten(0, 1), activation)
     for shared in range(E, E + config.shared_experts):

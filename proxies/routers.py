@@ -46,13 +46,19 @@ class Router:
     rule: Rule | None = None
 
 
-def decide(router: Router, x_ND: Tensor, router_MED: Tensor, state_MS: Tensor, top_k: int) -> tuple[Tensor, Routing]:
-    """Return the logits `N x E` of tokens, each by the router and the state of its model, and where they go."""
+def decide(
+    router: Router, x_ND: Tensor, router_MED: Tensor, state_MS: Tensor, top_k: int
+) -> tuple[Tensor, Tensor, Routing]:
+    """Return tokens, their logits `N x E`, each by the router and the state of its model, and where they go.
+
+    Experts should read the tokens returned: their slopes are then added up where the router finds its own.
+    """
     if router.rule is not None and fused_router.serves(x_ND):
-        logits_NE, scores_NE, gates_NK, experts_NK = fused_router.choose(x_ND, router_MED, state_MS, router.rule, top_k)
-        return logits_NE, Routing(TopK(experts_NK, gates_NK), scores_NE)
+        found = fused_router.choose(x_ND, router_MED, state_MS, router.rule, top_k)
+        return found.rows, found.logits, Routing(TopK(found.experts, found.gates), found.scores)
     logits_NE = product(x_ND.float(), router_MED)
-    return logits_NE, router.route(logits_NE, state_MS.repeat_interleave(len(x_ND) // len(state_MS), 0), top_k)
+    state_NS = state_MS.repeat_interleave(len(x_ND) // len(state_MS), 0)
+    return x_ND, logits_NE, router.route(logits_NE, state_NS, top_k)
 
 
 def softmax(logits_NE: Tensor, state_NS: Tensor, top_k: int) -> Routing:

@@ -35,9 +35,9 @@ def activations(width: int, *, seed: int, optimizer: str, experts: int, base_wid
         step([model], rows[None], optimizers)
     found: dict[str, float] = {}
     with torch.no_grad():
-        x = embed([model], torch.from_numpy(rows[None, :, :-1]))
+        x, h = embed([model], torch.from_numpy(rows[None, :, :-1]))
         found["embedding"] = rms(x)
-        y = attention(model, rms_norm(x, torch.float32), model.qkv[:1].flatten(1, 2), model.out[:1], 16)
+        y = attention(model, h, model.qkv[:1].flatten(1, 2), model.out[:1], 16)
         h = rms_norm(x + y, torch.float32)
         found["attention"] = rms(y)
         if model.router is not None:
