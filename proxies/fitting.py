@@ -140,13 +140,21 @@ def step(
     (losses_M + penalty_M if models[0].config.experts else losses_M).sum().backward()
     for model in models:
         group.average_gradients(model.parameters())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), model.config.clip_norm)
+        clip_gradients(model)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
     for model in models:
         model.end_step()
     return group.mean(losses_M.detach())
+
+
+def clip_gradients(model: Decoder) -> None:
+    """Shorten the gradient of a model where it is longer than it may be."""
+    norm = torch.nn.utils.get_total_norm([each.grad for each in model.parameters() if each.grad is not None])
+    if norm.device.type == "cpu" and norm.item() < model.config.clip_norm:  # an accelerator would have to be waited for
+        return
+    torch.nn.utils.clip_grads_with_norm_(model.parameters(), model.config.clip_norm, norm)
 
 
 def losses(models: Sequence[Decoder], tokens_MBS: Tensor) -> tuple[Tensor, Tensor]:

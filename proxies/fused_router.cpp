@@ -41,7 +41,7 @@ void multiply_back(const bf16* after, const float* dlogits, const bf16* x, const
                    float* dweights, long D, long E) {
     for (long d = 0; d < D; d += LANES) {
         __m512 rows[R], slopes[R];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (long r = 0; r < R; ++r) {
             rows[r] = wide(x + r * D + d);
             slopes[r] = after ? wide(after + r * D + d) : _mm512_setzero_ps();
@@ -49,7 +49,7 @@ void multiply_back(const bf16* after, const float* dlogits, const bf16* x, const
         for (long e = 0; e < E; ++e) {
             const __m512 weight = _mm512_loadu_ps(weights + e * D + d);
             __m512 found = _mm512_loadu_ps(dweights + e * D + d);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (long r = 0; r < R; ++r) {
                 const __m512 slope = _mm512_set1_ps(dlogits[r * E + e]);
                 slopes[r] = _mm512_fmadd_ps(slope, weight, slopes[r]);
@@ -57,7 +57,7 @@ void multiply_back(const bf16* after, const float* dlogits, const bf16* x, const
             }
             _mm512_storeu_ps(dweights + e * D + d, found);
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (long r = 0; r < R; ++r) narrow(dx + r * D + d, slopes[r]);
     }
 }
@@ -175,9 +175,9 @@ extern "C" void route_backward(const bf16* after, const float* dlogits, const fl
         const float* own = weights + m * E * D;
         float* slope = dweights + m * E * D;
         long n = 0;
-        for (; n + 4 <= N; n += 4) {
+        for (; n + 8 <= N; n += 8) {
             const long at = row + n * D;
-            multiply_back<4>(after ? after + at : nullptr, &found[n * E], x + at, own, dx + at, slope, D, E);
+            multiply_back<8>(after ? after + at : nullptr, &found[n * E], x + at, own, dx + at, slope, D, E);
         }
         for (; n < N; ++n) {
             const long at = row + n * D;

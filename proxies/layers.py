@@ -36,6 +36,12 @@ def stacked(parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     return apply(_Stacked, dtype, *parameters)
 
 
+def stacked_layers(parameters: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Return the parameters of M models, all `L x ...`, as one `M x ...` of `dtype` for each layer."""
+    found: tuple[Tensor, ...] = _StackedLayers.apply(dtype, *parameters)  # type: ignore[no-untyped-call]  # as above
+    return found
+
+
 def rms_norm(x_ND: Tensor, dtype: torch.dtype) -> Tensor:
     """Return x / rms(x) along the last axis of a float32 tensor, as `dtype` (arXiv:1910.07467, Eq. 4; no gains)."""
     return apply(_RMSNorm, x_ND, dtype)
@@ -96,6 +102,28 @@ class _Stacked(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         del ctx
         return None, *(each.to(torch.float32, copy=True) for each in grads[0])
+
+
+class _StackedLayers(torch.autograd.Function):
+    """The same layer by layer: no gradient of all layers is put together but the one in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *parameters: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
+        ctx.models = len(parameters)
+        first = parameters[0]
+        found = [torch.empty((ctx.models, *first.shape[1:]), dtype=dtype, device=first.device) for _ in first]
+        for place, layer in zip(found, zip(*parameters, strict=True), strict=True):
+            for own, weights in zip(place, layer, strict=True):
+                own.copy_(weights)
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        found = [grads[0].new_empty(len(grads), *grads[0].shape[1:], dtype=torch.float32) for _ in range(ctx.models)]
+        for layer, grad in enumerate(grads):
+            for own, slope in zip(found, grad, strict=True):
+                own[layer].copy_(slope)
+        return None, *found
 
 
 class _RMSNorm(torch.autograd.Function):

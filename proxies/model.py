@@ -16,7 +16,7 @@ from proxies import fused_embedding, fused_nets, fused_norm
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, Activation, feed_forward
-from proxies.layers import product, rms_norm, stacked
+from proxies.layers import product, rms_norm, stacked, stacked_layers
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS, decide
 from proxies.width_rule import initial_scale
@@ -124,10 +124,9 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
     T = tokens_MBT.shape[2]
     x_ND, h_ND = embed(models, tokens_MBT)
     names = ("qkv", "out", "up", "down")
-    qkv, out, up, down = (stacked([getattr(m, name) for m in models], dtype).unbind(1) for name in names)
-    routers = (
-        stacked([m.router for m in models if m.router is not None], torch.float32).unbind(1) if config.experts else ()
-    )
+    qkv, out, up, down = (stacked_layers([getattr(m, name) for m in models], dtype) for name in names)
+    own = [m.router for m in models if m.router is not None]
+    routers = stacked_layers(own, torch.float32) if own else ()
     penalty_M = x_ND.new_zeros(len(models))
     for layer in range(config.layers):
         x_ND, h_ND = added_norm(x_ND, attention(first, h_ND, qkv[layer].flatten(1, 2), out[layer], T))

@@ -41,9 +41,9 @@ def dense(shape: Shape, **changes: object) -> ProxyConfig:
     return ProxyConfig.from_plain({**plain, **SETTINGS, **changes})
 
 
-def routed(shape: Shape) -> ProxyConfig:
+def routed(shape: Shape, **changes: object) -> ProxyConfig:
     """Return eight experts, two for each token, together as wide as the dense net."""
-    return dense(shape, experts=8, top_k=2, ffn_width=shape.hidden // 2)
+    return dense(shape, experts=8, top_k=2, ffn_width=shape.hidden // 2, **changes)
 
 
 def program(config: ProxyConfig, models: int = 1) -> Callable[[], torch.Tensor]:
