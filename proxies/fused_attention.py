@@ -28,8 +28,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, qkv_BT3HK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:  # noqa: ANN401
         y_ND, sums_2BHT = _forward(qkv_BT3HK, cos_TK, sin_TK)
         ctx.save_for_backward(qkv_BT3HK, cos_TK, sin_TK, sums_2BHT)
-        found: Tensor = y_ND
-        return found
+        return y_ND
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401

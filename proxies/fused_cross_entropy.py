@@ -33,8 +33,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> Tensor:  # noqa: ANN401
         losses_N, sums_N = _forward(logits_NV, targets_N)
         ctx.save_for_backward(logits_NV, targets_N, sums_N)
-        found: Tensor = losses_N
-        return found
+        return losses_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401

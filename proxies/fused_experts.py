@@ -41,8 +41,7 @@ class _Experts(torch.autograd.Function):
         x_ND, gates_P, up_EFD, down_EDF, experts_P, tokens_P = inputs
         y_ND, start, places_P, positive_PF = _forward(x_ND, gates_P, up_EFD, down_EDF, experts_P, tokens_P)
         ctx.save_for_backward(x_ND, gates_P, up_EFD, down_EDF, tokens_P, start, places_P, positive_PF)
-        found: Tensor = y_ND
-        return found
+        return y_ND
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
