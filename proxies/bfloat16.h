@@ -41,15 +41,13 @@ inline __m512i paired(__m512 low, __m512 high) {
 // 32 side by side.
 inline __m512i joined(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 
-// 2^x for x <= 0, to 2e-7 of it; NaN stays NaN.
+// 2^x, to 2e-7 of it, by a polynomial of least relative error for what lies above a whole number; NaN stays NaN.
 inline __m512 power_of_two(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
-    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 rest = _mm512_sub_ps(x, whole);
-    __m512 y = _mm512_set1_ps(0.00133336f);
-    for (const float term : {0.00961813f, 0.05550411f, 0.24022651f, 0.69314718f, 1.0f})
+    const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 y = _mm512_set1_ps(0.0018689563f);
+    for (const float term : {0.0090148846f, 0.055799301f, 0.24016565f, 0.69315107f, 1.0f})
         y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(term));
-    return _mm512_scalef_ps(y, whole);
+    return _mm512_scalef_ps(y, x);  // times 2 to the whole number below x
 }
 
 }  // namespace

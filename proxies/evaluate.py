@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from proxies import fused_unembedding
 from proxies.errors import ProxyError
 from proxies.excerpts import Excerpts
-from proxies.model import Decoder
+from proxies.layers import product
+from proxies.model import Decoder, heads, hidden
 
 BATCH_TOKENS = 4_096  # a batch's activations stay in a core's cache; larger ones gain nothing
 
@@ -90,8 +94,17 @@ def _score(model: Decoder, excerpts: Excerpts, batch: list[Window], scores: NDAr
         if not w.first:
             inputs[row, 0] = excerpts.tokens[w.start - 1]
     place = model.table.device
-    logits_BTV = model(torch.from_numpy(inputs).to(place)).float()
-    gold_BT1 = logits_BTV.gather(2, torch.from_numpy(targets).to(place)[:, :, None])
-    gold_BT = (gold_BT1[:, :, 0] - logits_BTV.logsumexp(-1)).cpu().numpy()
+    losses_BT = _losses(model, *(torch.from_numpy(each).to(place) for each in (inputs, targets))).cpu().numpy()
     for row, w in enumerate(batch):
-        scores[w.place : w.place + w.end - w.scored] = gold_BT[row, w.scored - w.start : w.end - w.start]
+        scores[w.place : w.place + w.end - w.scored] = -losses_BT[row, w.scored - w.start : w.end - w.start]
+
+
+def _losses(model: Decoder, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """Return the loss of every target, `B x T`, however large."""
+    h_ND, _ = hidden([model], tokens_BT[None])
+    head_1VD, targets_N = heads([model]), targets_BT.flatten()
+    if fused_unembedding.serves(h_ND):
+        losses_N = fused_unembedding.losses(h_ND, head_1VD, targets_N, most=math.inf)
+    else:
+        losses_N = cross_entropy(product(h_ND, head_1VD).float(), targets_N, reduction="none")
+    return losses_N.view_as(targets_BT)

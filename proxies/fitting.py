@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proxies import fused_cross_entropy, layers
 from proxies.checkpoint import Checkpoint
 from proxies.compiling import compiled
 from proxies.mixing import Batches
-from proxies.model import Decoder, forward
+from proxies.model import Decoder, token_losses
 from proxies.optimizers import OPTIMIZERS, forget, set_rate, state_of, take_state
 from proxies.parallel import ALONE, Group
 from proxies.schedules import rate_share, stable_steps
@@ -159,16 +158,8 @@ def clip_gradients(model: Decoder) -> None:
 
 def losses(models: Sequence[Decoder], tokens_MBS: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean loss of each model on its `B x (T + 1)` tokens, and what its routers add to it, both `M`."""
-    logits_NV, penalty_M = forward(models, tokens_MBS[:, :, :-1])
-    losses_N = cross_entropy(logits_NV, tokens_MBS[:, :, 1:].flatten())
+    losses_N, penalty_M = token_losses(models, tokens_MBS[:, :, :-1], tokens_MBS[:, :, 1:])
     return losses_N.view(len(models), -1).mean(1), penalty_M
-
-
-def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Return the cross entropy `N` of logits `N x V` against targets `N`, in float32, at most 88 nats."""
-    if fused_cross_entropy.serves(logits_NV):
-        return fused_cross_entropy.cross_entropy(logits_NV, targets_N)
-    return layers.cross_entropy(logits_NV, targets_N)
 
 
 def has_diverged(curve: Sequence[tuple[int, float]], *, progress: float, vocabulary: int) -> bool:

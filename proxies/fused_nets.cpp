@@ -4,26 +4,6 @@
 
 #include "nets.h"
 
-namespace {
-
-struct Standing {
-    static constexpr bool GATED = false;
-
-    long own;  // rows of a model
-
-    long start(long model) const { return model * own; }
-
-    // `count` rows of a block, and zeros up to a whole one.
-    const bf16* block(const bf16* from, long first, long count, long D, bf16* room) const {
-        if (count == rounded(count)) return from + first * D;
-        std::copy_n(from + first * D, count * D, room);
-        std::fill(room + count * D, room + rounded(count) * D, 0);
-        return room;
-    }
-};
-
-}  // namespace
-
 // y = down(relu(up(x))^2), N x D; kept for the way back: N x F.
 extern "C" void nets(const bf16* x, const bf16* up, const bf16* down, bf16* y, bf16* kept, long N, long D, long F,
                      long M) {

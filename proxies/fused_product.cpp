@@ -3,13 +3,9 @@
 //
 // M models, N rows of each (a multiple of 32), F and D widths (multiples of 32).
 
-#include <algorithm>
-
 #include "slopes.h"
 
 namespace {
-
-constexpr long BLOCK = 256;  // rows at a time: packed, they stay in the cache
 
 // The columns of `narrow` stand at the left, since turning them costs more than pairing the rows of `wide`.
 void sums(const Tiles& tiles, const bf16* narrow, long height, const bf16* wide, long width, long N, pair* left,

@@ -6,22 +6,24 @@
 # Weights of all layers are stacked along a leading axis: one cast a step, and one update for all matrices of a shape.
 # One forward pass serves one model and several of one shape alike: weights have a leading axis of models there.
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
-from proxies import fused_embedding, fused_nets, fused_norm
+from proxies import fused_embedding, fused_nets, fused_norm, fused_unembedding, layers
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, Activation, feed_forward
-from proxies.layers import product, rms_norm, stacked, stacked_layers
+from proxies.layers import LEAST_SHARE, product, rms_norm, stacked, stacked_layers
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS, decide
 from proxies.width_rule import initial_scale
 
 EMBEDDING_SCALE = 0.02  # GPT-2's; norms undo the scale, so only the first steps feel it
+MOST_NATS = -math.log(LEAST_SHARE)
 
 
 class Decoder(nn.Module):
@@ -119,6 +121,27 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
 
     Rows of tokens and of logits stand one model's after another's; no model sees another's.
     """
+    h_ND, penalty_M = hidden(models, tokens_MBT)
+    return product(h_ND, heads(models)), penalty_M
+
+
+def token_losses(models: Sequence[Decoder], tokens_MBT: Tensor, targets_MBT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of every target, `M B T`, at most 88 nats, and what each model's routers add to its loss, `M`."""
+    h_ND, penalty_M = hidden(models, tokens_MBT)
+    targets_N = targets_MBT.flatten()
+    if fused_unembedding.serves(h_ND):
+        return fused_unembedding.losses(h_ND, heads(models), targets_N, most=MOST_NATS), penalty_M
+    return layers.cross_entropy(product(h_ND, heads(models)), targets_N), penalty_M
+
+
+def heads(models: Sequence[Decoder]) -> Tensor:
+    """Return the matrices `M x V x D` that make logits."""
+    own = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
+    return stacked(own, models[0].dtype)
+
+
+def hidden(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what heads read, `(M B T) x D`, and what each model's routers add to its loss, `M`."""
     first = models[0]
     config, dtype = first.config, first.dtype
     T = tokens_MBT.shape[2]
@@ -138,8 +161,7 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
             activation = ACTIVATIONS[config.activation]
             y_ND = dense(h_ND, up[layer].flatten(1, 3), down[layer][:, 0], activation)
         x_ND, h_ND = added_norm(x_ND, y_ND, reads_sum=layer + 1 < config.layers)
-    heads = [m.table[: m.vocabulary] if m.head is None else m.head for m in models]
-    return product(h_ND, stacked(heads, dtype)), penalty_M
+    return h_ND, penalty_M
 
 
 def added_norm(x_ND: Tensor, y_ND: Tensor, *, reads_sum: bool = True) -> tuple[Tensor, Tensor]:

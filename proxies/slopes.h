@@ -2,18 +2,11 @@
 
 #pragma once
 
-#include "products.h"
+#include "rows.h"
 
 namespace {
 
-// What rows are worked on in: sixteen words of two rows each are what AMX takes at a time.
-#ifdef __AMX_BF16__
-constexpr long WHOLE = 32;
-#else
-constexpr long WHOLE = ROWS;
-#endif
-
-inline long rounded(long rows) { return (rows + WHOLE - 1) / WHOLE * WHOLE; }
+constexpr long GROUP = 128;  // columns at the right that are summed up as soon as they are found
 
 // Packs [count][D] for the left of `slopes`: words of two rows by columns for AMX, else in panels of ROWS columns.
 void pack_left(const bf16* rows, long count, long D, pair* to) {

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from proxies import (
     fused_attention,
-    fused_cross_entropy,
     fused_embedding,
     fused_nets,
     fused_norm,
     fused_product,
     fused_relu,
+    fused_unembedding,
 )
 from proxies.attention import attend, causal_mask, masked, rotary_tables, turn
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, feed_forward
-from proxies.layers import LEAST_SHARE, cross_entropy, product, rms_norm, squared_relu
+from proxies.layers import cross_entropy, product, rms_norm, squared_relu
 from proxies.model import Decoder, dense, embed
 from proxies.native import is_here
 
@@ -253,29 +253,60 @@ def test_a_dense_net_in_one_loop_is_that_of_products(models: int, rows: int) -> 
         assert (leaf.grad.float() - exact_leaf.grad).norm() < 0.01 * exact_leaf.grad.norm()
 
 
-@pytest.mark.skipif(not is_here(fused_cross_entropy.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
-@pytest.mark.parametrize("vocabulary", [2, 16, 300])
-def test_cross_entropy_in_one_loop_is_that_of_torch(vocabulary: int) -> None:
+@pytest.mark.skipif(not is_here(fused_unembedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize(
+    ("models", "rows", "width", "vocabulary"),
+    [(1, 50, 32, 2), (2, 33, 64, 32), (3, 300, 32, 300), (2, 520, 96, 1100), (1, 7, 32, 1057)],
+)
+def test_losses_by_the_unembedding_in_one_loop_are_those_of_torch(
+    models: int, rows: int, width: int, vocabulary: int
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    logits = (20 * torch.randn(50, vocabulary, generator=generator)).bfloat16()
-    targets = torch.randint(vocabulary, (50,), generator=generator)
-    leaf, exact_leaf = logits.clone().requires_grad_(), logits.float().requires_grad_()
-    found = fused_cross_entropy.cross_entropy(leaf, targets)
-    exact = nn.functional.cross_entropy(exact_leaf, targets, reduction="none")
-    torch.testing.assert_close(found, exact.clamp(max=-math.log(LEAST_SHARE)), rtol=1e-5, atol=1e-5)
-    slopes = torch.randn(50, generator=generator)
-    found.backward(slopes)
-    exact.backward(slopes)
-    assert leaf.grad is not None
-    torch.testing.assert_close(leaf.grad.float(), exact_leaf.grad, rtol=2**-8, atol=1e-5)
+    x = torch.randn(models * rows, width, generator=generator).bfloat16()
+    head = torch.randn(models, vocabulary, width, generator=generator).bfloat16()
+    targets = torch.randint(vocabulary, (models * rows,), generator=generator)
+    found, exact = [[v.clone().requires_grad_() for v in values] for values in ((x, head), (x.double(), head.double()))]
+    losses = fused_unembedding.losses(*found, targets, most=20.0)
+    logits = exact[0].view(models, rows, width) @ exact[1].mT
+    reference = nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none")
+    torch.testing.assert_close(losses.double(), reference.clamp(max=20.0), rtol=1e-5, atol=1e-5)
+    slopes = torch.randn(models * rows, generator=generator)
+    losses.backward(slopes)
+    reference.backward(slopes.double())
+    for leaf, exact_leaf in zip(found, exact, strict=True):
+        assert leaf.grad is not None
+        assert exact_leaf.grad is not None
+        assert (leaf.grad.double() - exact_leaf.grad).norm() < 0.005 * exact_leaf.grad.norm()
 
 
-@pytest.mark.skipif(not is_here(fused_cross_entropy.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.skipif(not is_here(fused_unembedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+def test_losses_by_logits_of_any_size_are_numbers() -> None:
+    x = torch.ones(3, 32).bfloat16()
+    head = torch.zeros(1, 40, 32).bfloat16()
+    head[0, :, 0] = torch.linspace(-3e4, 3e4, 40)
+    head[0, 39, 1] = 100
+    x[1] = 0
+    x[2] = -1
+    targets = torch.tensor([39, 3, 39])
+    losses = fused_unembedding.losses(x, head, targets, most=math.inf)
+    reference = nn.functional.cross_entropy(x.double() @ head[0].T.double(), targets, reduction="none")
+    torch.testing.assert_close(losses.double(), reference, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(not is_here(fused_unembedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
 def test_the_loss_of_a_row_with_no_number_is_none() -> None:
-    logits = torch.zeros(2, 40).bfloat16()
-    logits[1, 39] = float("nan")
-    found = fused_cross_entropy.cross_entropy(logits, torch.tensor([0, 1]))
-    assert found.isnan().tolist() == [False, True]
+    x = torch.zeros(2, 32).bfloat16()
+    x[1, 31] = float("nan")
+    losses = fused_unembedding.losses(x, torch.ones(1, 40, 32).bfloat16(), torch.tensor([0, 1]), most=88.0)
+    assert losses.isnan().tolist() == [False, True]
+
+
+@pytest.mark.skipif(not is_here(fused_unembedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+@pytest.mark.parametrize("target", [-1, 40])
+def test_targets_outside_the_vocabulary_are_refused(target: int) -> None:
+    x, head = torch.zeros(2, 32).bfloat16(), torch.zeros(1, 40, 32).bfloat16()
+    with pytest.raises(IndexError, match="targets of a vocabulary of 40 must be 0 to 39"):
+        fused_unembedding.losses(x, head, torch.tensor([0, target]), most=88.0)
 
 
 def assert_same(function: object, reference: object) -> None:
