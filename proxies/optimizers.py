@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxies import fused_orthogonal
+from proxies import fused_muon
 from proxies.model import Decoder
 from proxies.width_rule import HIDDEN, Scale, adamw_scale, muon_scale
 
@@ -17,6 +17,7 @@ NEWTON_SCHULZ_STEPS = 5
 ADAM_BETAS = (0.9, 0.95)
 ADAM_EPSILON = 1e-8  # torch's
 EPSILON = 1e-7
+TURN = fused_muon.Turn(polynomial=NEWTON_SCHULZ, steps=NEWTON_SCHULZ_STEPS, least_norm=EPSILON)
 
 
 class Muon(torch.optim.Optimizer):
@@ -45,17 +46,36 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient; a closure is not supported."""
         assert closure is None
         pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        for _, same in groupby(sorted(pairs, key=_shape), key=_shape):
+        others = [pair for pair in pairs if not fused_muon.serves(pair[0])]
+        for parameter, group in pairs:
+            if fused_muon.serves(parameter):
+                fused_muon.move(parameter, self._averages(parameter), TURN, **_distances(parameter, group))
+        for _, same in groupby(sorted(others, key=_shape), key=_shape):
             self._update(list(same))
 
     def _update(self, pairs: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> None:
         """Move parameters of one shape, each by the settings of its group."""
         wide = [_wide(self._averaged(parameter)) for parameter, _ in pairs]
-        turned = orthogonalize(torch.cat(wide) if len(wide) > 1 else wide[0])
+        turned = newton_schulz(torch.cat(wide) if len(wide) > 1 else wide[0])
         for (parameter, group), update in zip(pairs, turned.split([len(w) for w in wide]), strict=True):
-            rate, decay = group["lr"] * 0.2 * math.sqrt(max(parameter.shape[-2:])), group["lr"] * group["weight_decay"]
+            distances = _distances(parameter, group)
             upright = update.mT if parameter.shape[-2] > parameter.shape[-1] else update
-            parameter.mul_(1 - decay).add_(upright.reshape(parameter.shape), alpha=-rate)
+            parameter.mul_(1 - distances["decay"]).add_(upright.reshape(parameter.shape), alpha=-distances["rate"])
+
+    def _averages(self, parameter: Tensor) -> fused_muon.Averages:
+        """Return what is kept for a parameter; at first it is zero."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+            if self._square_momentum is not None:
+                state["squares"] = torch.zeros_like(parameter)
+        return fused_muon.Averages(
+            momentum=state["momentum"],
+            squares=state.get("squares"),
+            kept=self._momentum,
+            kept_of_squares=self._square_momentum or 0.0,
+            epsilon=ADAM_EPSILON,
+        )
 
     def _averaged(self, parameter: Tensor) -> Tensor:
         """Return the average of gradients that Nesterov's rule takes, over the root of that of their squares.
@@ -63,28 +83,18 @@ class Muon(torch.optim.Optimizer):
         Neither is corrected for its start at zero: what is orthogonalized may be of any size.
         """
         assert parameter.grad is not None
-        grad, state = parameter.grad, self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-            if self._square_momentum is not None:
-                state["squares"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(grad, 1 - self._momentum)
-        averaged = grad.lerp(state["momentum"], self._momentum)
-        if self._square_momentum is None:
+        grad, averages = parameter.grad, self._averages(parameter)
+        averages.momentum.lerp_(grad, 1 - averages.kept)
+        averaged = grad.lerp(averages.momentum, averages.kept)
+        if averages.squares is None:
             return averaged
-        squares = state["squares"].mul_(self._square_momentum).addcmul_(grad, grad, value=1 - self._square_momentum)
-        return averaged.div_(squares.sqrt().add_(ADAM_EPSILON))
-
-
-def orthogonalize(x: Tensor) -> Tensor:
-    """Return the nearest half-orthogonal matrices to a stack `n x a x b`, a <= b, roughly, in bfloat16."""
-    if fused_orthogonal.serves(x):
-        return fused_orthogonal.orthogonalize(x, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, EPSILON)
-    return newton_schulz(x)
+        squares = averages.squares.mul_(averages.kept_of_squares)
+        squares.addcmul_(grad, grad, value=1 - averages.kept_of_squares)
+        return averaged.div_(squares.sqrt().add_(averages.epsilon))
 
 
 def newton_schulz(x: Tensor) -> Tensor:
-    """Return the same by torch's products."""
+    """Return the nearest half-orthogonal matrices to a stack `n x a x b`, a <= b, roughly, in bfloat16."""
     a, b, c = NEWTON_SCHULZ
     x = x.bfloat16()
     x = x / x.flatten(1).norm(dim=1).clamp(min=EPSILON)[:, None, None]
@@ -97,6 +107,12 @@ def newton_schulz(x: Tensor) -> Tensor:
 def _shape(pair: tuple[Tensor, Mapping[str, Any]]) -> tuple[int, int]:
     small, large = sorted(pair[0].shape[-2:])
     return small, large
+
+
+def _distances(parameter: Tensor, group: Mapping[str, Any]) -> dict[str, float]:
+    """Return how far a step moves a parameter (match_rms_adamw), and by which share it shrinks."""
+    rate = group["lr"] * 0.2 * math.sqrt(max(parameter.shape[-2:]))
+    return {"rate": rate, "decay": group["lr"] * group["weight_decay"]}
 
 
 def _wide(x: Tensor) -> Tensor:

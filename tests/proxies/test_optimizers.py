@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from proxies import fused_orthogonal
+from proxies import fused_muon
 from proxies.config import ProxyConfig
 from proxies.model import Decoder
 from proxies.native import runs
-from proxies.optimizers import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, OPTIMIZERS, Muon, newton_schulz, orthogonalize
+from proxies.optimizers import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, OPTIMIZERS, Muon, newton_schulz
 from proxies.schedules import rate_share
 
 
@@ -81,7 +81,7 @@ def with_singular_values(values: Tensor, columns: int) -> tuple[Tensor, Tensor, 
     return left * values @ right.mT, left, right
 
 
-LOOP = pytest.mark.skipif(not runs(fused_orthogonal.SOURCE), reason="needs AVX-512 with bf16 units and a compiler")
+LOOP = pytest.mark.skipif(not runs(fused_muon.SOURCE), reason="needs AVX-512 with bf16 units and a compiler")
 
 
 @pytest.mark.parametrize("rows", [pytest.param(24, id="torch"), pytest.param(64, id="loop", marks=LOOP)])
@@ -91,8 +91,8 @@ def test_orthogonalized_matrices_have_singular_values_near_one_and_the_right_dir
     rows: int, ratio: int, least: float
 ) -> None:
     x, left, right = with_singular_values(torch.logspace(0, math.log10(least), rows), rows * ratio)
-    assert fused_orthogonal.serves(x[None]) == (rows == 64)
-    (y,) = orthogonalize(x[None]).float()
+    assert fused_muon.serves(x) == (rows == 64)
+    y = turned(x)
     along = torch.diagonal(left.mT @ y @ right)
     assert along.min() > 0.6
     assert along.max() < 1.25
@@ -106,10 +106,48 @@ def test_the_loop_takes_the_steps_of_newton_and_schulz(shape: tuple[int, int, in
     generator = torch.Generator().manual_seed(0)
     number, rows, columns = shape
     x = torch.randn(number, rows, rank, generator=generator) @ torch.randn(number, rank, columns, generator=generator)
-    assert fused_orthogonal.serves(x)
+    assert fused_muon.serves(x)
     wanted = exact_steps(x.double())
-    loop, plain = (float((f(x).double() - wanted).norm() / wanted.norm()) for f in (orthogonalize, newton_schulz))
+    loop, plain = (float((f(x).double() - wanted).norm() / wanted.norm()) for f in (turned, newton_schulz))
     assert loop < plain + 0.03  # of full rank both are within that; of less, both are mostly noise of bfloat16
+
+
+def turned(x: Tensor) -> Tensor:
+    """Return what Muon makes of matrices of any shape: how far it moves from zero, over its rate."""
+    parameter = torch.zeros_like(x).requires_grad_()
+    parameter.grad = x
+    Muon([parameter], lr=1.0, weight_decay=0.0, momentum=0.0, square_momentum=None).step()
+    return -parameter.detach() / (0.2 * max(x.shape[-2:]) ** 0.5)
+
+
+@LOOP
+@pytest.mark.parametrize("shape", [(2, 64, 32), (3, 32, 96), (1, 64, 64)])
+@pytest.mark.parametrize("square_momentum", [None, 0.99])
+def test_the_loop_takes_the_steps_of_muon(shape: tuple[int, int, int], square_momentum: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameter = torch.randn(shape, generator=generator).requires_grad_()
+    assert fused_muon.serves(parameter)
+    muon = Muon([parameter], lr=0.02, weight_decay=0.1, momentum=0.85, square_momentum=square_momentum)
+    start = parameter.detach().double()
+    weights, momentum, squares = start, torch.zeros_like(start), torch.zeros_like(start)
+    for _ in range(3):
+        parameter.grad = torch.randn(shape, generator=generator)
+        muon.step()
+        grad = parameter.grad.double()
+        momentum = 0.85 * momentum + 0.15 * grad
+        squares = 0.99 * squares + 0.01 * grad**2
+        averaged = 0.15 * grad + 0.85 * momentum
+        if square_momentum is not None:
+            averaged = averaged / (squares.sqrt() + 1e-8)
+        is_tall = shape[1] > shape[2]
+        step = exact_steps(averaged.mT).mT if is_tall else exact_steps(averaged)
+        weights = (1 - 0.02 * 0.1) * weights - 0.02 * 0.2 * max(shape[1:]) ** 0.5 * step
+    assert (parameter.detach() - weights).norm() < 0.03 * (weights - start).norm()
+    state = muon.state[parameter]
+    torch.testing.assert_close(state["momentum"].double(), momentum, rtol=0, atol=1e-6)
+    assert ("squares" in state) == (square_momentum is not None)
+    if square_momentum is not None:
+        torch.testing.assert_close(state["squares"].double(), squares, rtol=0, atol=1e-6)
 
 
 def exact_steps(x: Tensor) -> Tensor:
@@ -126,7 +164,7 @@ def exact_steps(x: Tensor) -> Tensor:
 def test_the_loop_makes_nothing_of_nothing_and_tells_of_what_is_no_number() -> None:
     x = torch.zeros(2, 32, 64)
     x[1, 3, 5] = float("nan")
-    found = orthogonalize(x)
+    found = turned(x)
     assert found[0].count_nonzero() == 0
     assert found[1].isnan().any()
 
