@@ -19,78 +19,91 @@ struct Polynomial {
     long steps;
 };
 
+// A symmetric matrix as products read it, at their left by rows and at their right in panels.
+struct Symmetric {
+    Scratch<bf16> rows;
+    Scratch<pair> packed;
+
+    explicit Symmetric(long M) : rows(M * M), packed(M * M / 2) {}
+};
+
 // What it takes for matrices M x K, M <= K, both multiples of 32.
 class Orthogonal {
     static constexpr long SPAN = 3;  // at 5, matrices of one large singular value become some thousand times too large
 
     const Tiles tiles;
     const long M, K;
-    const Polynomial steps;
-    Scratch<pair> packed;
-    Scratch<float> panel, mirror;
-    Scratch<bf16> turned, matrices[4];
+    const Polynomial polynomial;
+    const Scratch<pair> packed;
+    const Scratch<bf16> turned;
+    const Symmetric matrices[4];
 
-    // to = left right' of M rows of `width` each, which is known to be symmetric: panels are computed from the diagonal
-    // down, the rest are their mirrors. each(x, r, c) changes sixteen entries from row r, column c on.
+    // to = left right, M x M, which is known to be symmetric: blocks on the diagonal and below it are computed, the
+    // others are their mirrors. each(x, r, c) changes sixteen entries from row r, column c on.
     template <class Each>
-    void symmetric(const bf16* left, const bf16* right, long width, bf16* to, Each each) const {
-        pack_transposed(right, M, width, packed);
+    void multiply(const bf16* left, const pair* right, long width, const Symmetric& to, Each each) const {
         for (long c = 0; c < M; c += COLUMNS) {
-            const auto keep = [&](long r, long, __m512 low, __m512 high) {
-                low = each(low, c + r, c), high = each(high, c + r, c + 16);
-                _mm512_store_ps(panel + r * COLUMNS, low);
-                _mm512_store_ps(panel + r * COLUMNS + 16, high);
-                _mm512_storeu_si512(to + (c + r) * M + c, joined(low, high));
+            __m512i even = _mm512_setzero_si512();
+            const auto keep = [&](long below, long, __m512 low, __m512 high) {
+                const long r = c + below;
+                const __m512i row = joined(each(low, r, c), each(high, r, c + 16));
+                _mm512_storeu_si512(to.rows + r * M + c, row);
+                if (r % 2 == 0)
+                    even = row;
+                else
+                    put(to.packed + c * M / 2 + r / 2 * COLUMNS, Words(even, row));
+                if (r % COLUMNS == COLUMNS - 1 && below >= COLUMNS) mirror(to, r + 1 - COLUMNS, c);
             };
-            times(tiles, left + c * width, M - c, width, packed + c * width / 2, COLUMNS, keep);
-            for (long r = COLUMNS; r < M - c; r += COLUMNS) reflect(panel + r * COLUMNS, to + c * M + c + r);
+            times(tiles, left + c * width, M - c, width, right + c * width / 2, COLUMNS, keep);
         }
     }
 
-    void symmetric(const bf16* left, const bf16* right, long width, bf16* to) const {
-        symmetric(left, right, width, to, [](__m512 x, long, long) { return x; });
+    // Puts the block of 32 rows from r and columns from c on where rows are columns, by rows and in panels.
+    void mirror(const Symmetric& to, long r, long c) const {
+        const pair *rows = (const pair*)(to.rows + r * M + c), *words = to.packed + c * M / 2 + r / 2 * COLUMNS;
+        pair *across = to.packed + r * M / 2 + c / 2 * COLUMNS, *upright = (pair*)(to.rows + c * M + r);
+        for (long half = 0; half < COLUMNS; half += 16) {
+            transpose(rows + half * M / 2, M / 2, across + half, COLUMNS);
+            transpose(words + half, COLUMNS, upright + half * M / 2, M / 2);
+        }
     }
 
-    void reflect(const float* block, bf16* to) const {
-        for (long r = 0; r < COLUMNS; r += 16)
-            for (long c = 0; c < COLUMNS; c += 16)
-                transpose((const pair*)(block + r * COLUMNS + c), COLUMNS, (pair*)(mirror + c * COLUMNS + r), COLUMNS);
-        for (long r = 0; r < COLUMNS; ++r) {
-            const float* row = mirror + r * COLUMNS;
-            _mm512_storeu_si512(to + r * M, joined(_mm512_load_ps(row), _mm512_load_ps(row + 16)));
-        }
+    void multiply(const Symmetric& left, const Symmetric& right, const Symmetric& to) const {
+        multiply(left.rows, right.packed, M, to, [](__m512 x, long, long) { return x; });
     }
 
    public:
-    Orthogonal(long M, long K, const Polynomial& steps)
-        : M(M), K(K), steps(steps), packed(M * K / 2), panel(M * COLUMNS), mirror(COLUMNS * COLUMNS), turned(M * K),
-          matrices{Scratch<bf16>(M * M), Scratch<bf16>(M * M), Scratch<bf16>(M * M), Scratch<bf16>(M * M)} {}
+    Orthogonal(long M, long K, const Polynomial& polynomial)
+        : M(M), K(K), polynomial(polynomial), packed(M * K / 2), turned(M * K),
+          matrices{Symmetric(M), Symmetric(M), Symmetric(M), Symmetric(M)} {}
 
     // What x, of norm one, is turned into, where it stands or in memory of this.
     const bf16* of(bf16* x) const {
-        bf16 *next = turned, *gram = matrices[0], *factor = matrices[1], *product = matrices[2], *spare = matrices[3];
-        const __m512 a = _mm512_set1_ps(steps.a), b = _mm512_set1_ps(steps.b), c = _mm512_set1_ps(steps.c);
-        for (long done = 0; done < steps.steps; done += SPAN) {
-            symmetric(x, x, K, gram);
-            for (long step = 0, count = std::min(SPAN, steps.steps - done); step < count; ++step) {
-                symmetric(gram, gram, M, factor, [=](__m512 y, long row, long column) {
-                    y = _mm512_fmadd_ps(b, wide(gram + row * M + column), c * y);
+        bf16* next = turned;
+        const Symmetric *gram = matrices, *factor = gram + 1, *product = gram + 2, *spare = gram + 3;
+        const __m512 a = _mm512_set1_ps(polynomial.a), b = _mm512_set1_ps(polynomial.b), c = _mm512_set1_ps(polynomial.c);
+        for (long done = 0; done < polynomial.steps; done += SPAN) {
+            pack_transposed(x, M, K, packed);
+            multiply(x, packed, K, *gram, [](__m512 y, long, long) { return y; });
+            for (long step = 0, count = std::min(SPAN, polynomial.steps - done); step < count; ++step) {
+                multiply(gram->rows, gram->packed, M, *factor, [=](__m512 y, long row, long column) {
+                    y = _mm512_fmadd_ps(b, wide(gram->rows + row * M + column), c * y);
                     const __mmask16 diagonal = row >= column && row < column + 16 ? 1u << (row - column) : 0;
                     return _mm512_mask_add_ps(y, diagonal, y, a);
                 });
                 if (step + 1 < count) {
-                    symmetric(factor, gram, M, spare);
-                    symmetric(spare, factor, M, gram);
+                    multiply(*factor, *gram, *spare);
+                    multiply(*spare, *factor, *gram);
                 }
                 if (step == 0) {
                     std::swap(product, factor);
                 } else {
-                    symmetric(factor, product, M, spare);
+                    multiply(*factor, *product, *spare);
                     std::swap(product, spare);
                 }
             }
             pack([=, this](long k) { return x + k * K; }, M, K, packed);
-            times(tiles, product, M, M, packed, K, [=, this](long r, long k, __m512 low, __m512 high) {
+            times(tiles, product->rows, M, M, packed, K, [=, this](long r, long k, __m512 low, __m512 high) {
                 _mm512_storeu_si512(next + r * K + k, joined(low, high));
             });
             std::swap(x, next);
