@@ -86,9 +86,9 @@ void move(float* weights, const bf16* turned, const Shape& shape, const Rule& ru
 }  // namespace
 
 // N matrices one after another, rows and columns multiples of 32; squares may be null.
-extern "C" void muon(float* weights, const float* grads, float* momenta, float* squares, long N, long rows, long columns,
-                     long steps, float a, float b, float c, float kept, float kept_squares, float epsilon, float decay,
-                     float rate, float least) {
+extern "C" void muon(float* weights, const float* grads, float* momenta, float* squares, long N, long rows,
+                     long columns, long steps, float a, float b, float c, float kept, float kept_squares,
+                     float epsilon, float decay, float rate, float least) {
     const Shape shape{rows, columns};
     const Rule rule{kept, kept_squares, epsilon, decay, rate};
     const Orthogonal orthogonal(std::min(rows, columns), std::max(rows, columns), {a, b, c, steps});
@@ -96,7 +96,8 @@ extern "C" void muon(float* weights, const float* grads, float* momenta, float* 
     Scratch<bf16> x(shape.size());
     for (long n = 0; n < N; ++n) {
         const long at = n * shape.size();
-        const float norm = average(grads + at, momenta + at, squares ? squares + at : nullptr, shape.size(), rule, averaged);
+        float* own_squares = squares ? squares + at : nullptr;
+        const float norm = average(grads + at, momenta + at, own_squares, shape.size(), rule, averaged);
         narrow_wide(averaged, shape, 1.0f / (norm < least ? least : norm), x);
         move(weights + at, orthogonal.of(x), shape, rule);
     }

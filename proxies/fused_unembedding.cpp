@@ -1,7 +1,7 @@
 // Losses of tokens by the unembedding, there and back: logits are found a block at a time, and never reach memory.
 //
-// M models, N rows of all, D model width (a multiple of 32), V vocabulary. Logits are x head', in float32, and in powers
-// of two: a row's sum is the logarithm, to base 2, of the sum of its exponentials.
+// M models, N rows of all, D model width (a multiple of 32), V vocabulary. Logits are x head', in float32, and all is in
+// powers of two: a row's sum is the logarithm, to base 2, of the sum of its exponentials.
 
 #include <cmath>
 #include <vector>
@@ -67,7 +67,8 @@ struct Lanes {
     void add(__m512 low, __m512 high, Here here) {
         const __m512 scale = _mm512_set1_ps(LOG2E), lowest = _mm512_set1_ps(LOWEST);
         low = _mm512_fmsub_ps(low, scale, top), high = _mm512_fmsub_ps(high, scale, top);
-        if (!here.all) low = _mm512_mask_mov_ps(lowest, here.low, low), high = _mm512_mask_mov_ps(lowest, here.high, high);
+        if (!here.all)
+            low = _mm512_mask_mov_ps(lowest, here.low, low), high = _mm512_mask_mov_ps(lowest, here.high, high);
         const __m512 larger = _mm512_max_ps(low, high);
         if (_mm512_cmp_ps_mask(larger, _mm512_set1_ps(MARGIN), _CMP_GT_OQ)) {
             const __m512 more = _mm512_max_ps(larger, _mm512_setzero_ps());

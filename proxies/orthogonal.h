@@ -81,7 +81,8 @@ class Orthogonal {
     const bf16* of(bf16* x) const {
         bf16* next = turned;
         const Symmetric *gram = matrices, *factor = gram + 1, *product = gram + 2, *spare = gram + 3;
-        const __m512 a = _mm512_set1_ps(polynomial.a), b = _mm512_set1_ps(polynomial.b), c = _mm512_set1_ps(polynomial.c);
+        const __m512 a = _mm512_set1_ps(polynomial.a), b = _mm512_set1_ps(polynomial.b);
+        const __m512 c = _mm512_set1_ps(polynomial.c);
         for (long done = 0; done < polynomial.steps; done += SPAN) {
             pack_transposed(x, M, K, packed);
             multiply(x, packed, K, *gram, [](__m512 y, long, long) { return y; });

@@ -1,16 +1,19 @@
 """Evaluation: every scored token once, with the context it should have, never that of another excerpt."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from proxies import fused_unembedding
 from proxies.config import ProxyConfig
 from proxies.errors import ProxyError
 from proxies.evaluate import bits_per_byte, evaluation_tokens, gold_log_probabilities, windows
 from proxies.excerpts import Excerpts
-from proxies.model import Decoder
+from proxies.model import Decoder, heads, hidden
+from proxies.native import runs
 
 CONFIG = ProxyConfig(layers=2, width=16, heads=2, sequence_tokens=8, lags=3, precision="float32")
 V = 11
@@ -58,6 +61,23 @@ def test_each_token_is_predicted_from_end_of_document_and_its_own_excerpt(model:
     found = gold_log_probabilities(model, some)
     assert found.dtype == np.float32
     assert found == pytest.approx(np.array(expected), abs=1e-4)
+
+
+@pytest.mark.skipif(not runs(fused_unembedding.SOURCE), reason="needs AVX-512 with bf16 units, and a C++ compiler")
+def test_in_bfloat16_no_logits_are_kept_and_losses_of_any_size_are_told() -> None:
+    decoder = Decoder(replace(CONFIG, width=32), vocabulary=V, end_of_document=0, dtype=torch.bfloat16)
+    decoder.initialize(0)
+    assert decoder.head is not None
+    decoder.head.data.copy_(30 * torch.randn(decoder.head.shape, generator=torch.Generator().manual_seed(0)))
+    some = excerpts((8, 0))
+    with torch.inference_mode():
+        inputs = torch.from_numpy(np.append([0], some.tokens[:-1]).astype(np.int64))
+        h, _ = hidden([decoder], inputs[None, None])
+        assert fused_unembedding.serves(h)
+        logits = h.double() @ heads([decoder])[0].double().T
+    expected = logits.log_softmax(-1)[range(8), some.tokens.astype(int)]
+    assert expected.min() < -100
+    assert gold_log_probabilities(decoder, some) == pytest.approx(expected.numpy(), rel=1e-6, abs=1e-5)
 
 
 def test_other_excerpts_of_the_set_change_nothing(model: Decoder) -> None:
