@@ -1,5 +1,5 @@
 # Everything a fresh clone needs: Python 3.11 or newer, make, and a package index that pip can reach.
-#   make quickstart   set up, then a real search on real text (about ten minutes on two cores)
+#   make quickstart   set up, then a real search on real text (five to eight minutes on two cores)
 #   make test         set up, then the tests
 
 PYTHON ?= python3
@@ -43,7 +43,7 @@ check: $(DEV_STAMP)  ## Format, lint, types, import rules and tests
 bench: $(RUN_STAMP)  ## Measure every speed against plain loops: a table, and bench.json
 	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.speed
 
-bench-training: $(RUN_STAMP)  ## Measure what optimizers and precision do to losses (up to an hour)
+bench-training: $(RUN_STAMP)  ## Measure what optimizers and precision do to losses (half an hour to an hour)
 	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks.losses
 
 dashboard: $(RUN_STAMP)  ## Open the dashboard on ./mixopt.db

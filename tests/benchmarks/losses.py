@@ -2,7 +2,7 @@
 
 $ python -m tests.benchmarks.losses [SHARE]    (SHARE of the tokens, 1 if not said: a trial run takes 0.02)
 
-About 50 minutes of one core. Losses are means over the evaluation sets, bits per byte; rows go into bench.json.
+Half an hour to an hour of one core. Losses are means over the evaluation sets, bits per byte; rows go into bench.json.
 """
 
 import statistics

@@ -43,7 +43,7 @@ SECTIONS: tuple[Callable[[], list[Row]], ...] = (
     partial(mde, rounds=7),
     lambda: [start_of_a_trial()],
     partial(batches, compiled=False),
-    partial(one_million, rounds=15),
+    partial(one_million, rounds=40),
     partial(tenth_of_a_million, rounds=60),
     partial(batches, compiled=True),
     lambda: [two_processes(rounds=5)],
