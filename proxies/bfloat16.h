@@ -41,6 +41,8 @@ inline __m512i paired(__m512 low, __m512 high) {
 // 32 side by side.
 inline __m512i joined(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 
+constexpr float LOG2E = 1.44269504f, LN2 = 0.69314718f;
+
 // 2^x, to 2e-7 of it, by a polynomial of least relative error for what lies above a whole number; NaN stays NaN.
 inline __m512 power_of_two(__m512 x) {
     const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);

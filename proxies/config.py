@@ -38,7 +38,7 @@ LARGE = 1e35  # and what it is multiplied by is no infinity in float32
 NULLABLE = ("ffn_width", "base_width", "warmup_tokens", "embedding_rate", "square_momentum")
 SWIGLU_MULTIPLE = 64  # widths of 8/3 x width are rounded up to this, so that matrix products stay aligned
 EXPERT_MULTIPLE = 8
-LOOP_MULTIPLE = 32  # widths of experts that the loop in C++ serves
+LOOP_MULTIPLE = 32  # widths of matrices that loops in C++ serve
 
 
 @dataclass(frozen=True, kw_only=True)

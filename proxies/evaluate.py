@@ -8,14 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from proxies import fused_unembedding
 from proxies.errors import ProxyError
 from proxies.excerpts import Excerpts
-from proxies.layers import product
-from proxies.model import Decoder, heads, hidden
+from proxies.model import Decoder, token_losses
 
 BATCH_TOKENS = 4_096  # a batch's activations stay in a core's cache; larger ones gain nothing
 
@@ -94,17 +90,8 @@ def _score(model: Decoder, excerpts: Excerpts, batch: list[Window], scores: NDAr
         if not w.first:
             inputs[row, 0] = excerpts.tokens[w.start - 1]
     place = model.table.device
-    losses_BT = _losses(model, *(torch.from_numpy(each).to(place) for each in (inputs, targets))).cpu().numpy()
+    tokens_1BT, targets_1BT = (torch.from_numpy(each).to(place)[None] for each in (inputs, targets))
+    losses_N, _ = token_losses([model], tokens_1BT, targets_1BT, bounded=False)
+    losses_BT = losses_N.view(len(batch), width).cpu().numpy()
     for row, w in enumerate(batch):
         scores[w.place : w.place + w.end - w.scored] = -losses_BT[row, w.scored - w.start : w.end - w.start]
-
-
-def _losses(model: Decoder, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Return the loss of every target, `B x T`, however large."""
-    h_ND, _ = hidden([model], tokens_BT[None])
-    head_1VD, targets_N = heads([model]), targets_BT.flatten()
-    if fused_unembedding.serves(h_ND):
-        losses_N = fused_unembedding.losses(h_ND, head_1VD, targets_N, most=math.inf)
-    else:
-        losses_N = cross_entropy(product(h_ND, head_1VD).float(), targets_N, reduction="none")
-    return losses_N.view_as(targets_BT)

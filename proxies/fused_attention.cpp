@@ -16,7 +16,6 @@
 namespace {
 
 constexpr long BLOCK = 128;  // queries whose weights are kept for the slopes of keys and values: they stay in the cache
-constexpr float LOG2E = 1.44269504f, LN2 = 0.69314718f;
 
 template <class T>
 T* scratch(std::vector<T>& kept, long size) {

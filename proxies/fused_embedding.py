@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxies.fused_norm import WIDTHS
 from proxies.layers import NORM_EPSILON
-from proxies.native import call, operator, runs
+from proxies.native import call, check_within, operator, runs
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-WIDTHS = 16  # it serves multiples of it
 
 
 def serves(table_RD: Tensor, dtype: torch.dtype) -> bool:
@@ -64,9 +64,7 @@ def _empty(rows_NJ: Tensor, table_RD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @operator("embedded", like=_empty)
 def _forward(rows_NJ: Tensor, table_RD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return also the scale of each row."""
-    low, high = rows_NJ.aminmax()
-    if low < 0 or high >= len(table_RD):
-        raise IndexError(f"rows of a table of {len(table_RD)} must be 0 to {len(table_RD) - 1}, got {low} to {high}")
+    check_within(rows_NJ, len(table_RD), what="rows of a table")
     found = _empty(rows_NJ, table_RD)
     call(SOURCE, "embedded", (rows_NJ, table_RD, *found), _sizes(rows_NJ, table_RD), NORM_EPSILON)
     return found

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from proxies.config import LOOP_MULTIPLE
 from proxies.native import call, runs
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-SIZES = 32  # it serves multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Averages:
 def serves(parameter: Tensor) -> bool:
     """Say whether a parameter, a stack of matrices, is moved by it."""
     fits = parameter.dtype == torch.float32 and parameter.device.type == "cpu" and parameter.is_contiguous()
-    return fits and not any(size % SIZES for size in parameter.shape[-2:]) and bool(runs(SOURCE))
+    return fits and not any(size % LOOP_MULTIPLE for size in parameter.shape[-2:]) and bool(runs(SOURCE))
 
 
 def move(parameter: Tensor, averages: Averages, turn: Turn, *, decay: float, rate: float) -> None:

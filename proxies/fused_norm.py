@@ -15,7 +15,7 @@ from proxies.layers import NORM_EPSILON
 from proxies.native import call, operator, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-WIDTHS = 16  # it serves multiples of it
+WIDTHS = 16  # loops with norms serve multiples of it
 
 
 def serves(y_ND: Tensor) -> bool:

@@ -14,7 +14,6 @@
 namespace {
 
 constexpr long LANES = 16;
-constexpr float LOG2E = 1.44269504f;
 
 // logits[R][E] = x weights', by `row`, room for R rows in float32.
 template <int R>

@@ -11,7 +11,6 @@
 namespace {
 
 constexpr long CHUNK = 512;  // tokens of the vocabulary at a time: their slopes in the head stay in a core's own cache
-constexpr float LOG2E = 1.44269504f, LN2 = 0.69314718f;
 constexpr float LOWEST = -1e30f;  // finite, so that one less another is a number
 constexpr float MARGIN = 100.0f;  // 2^100 times as many tokens as there may be is a number
 
@@ -147,7 +146,7 @@ extern "C" void losses_backward(const float* dlosses, const bf16* x, const bf16*
                 pack_left(x_block, whole, D, x_left);
                 for (long group = 0; group < width; group += GROUP) {
                     const long columns = std::min(GROUP, width - group);
-                    __m512i even = _mm512_setzero_si512();
+                    ByTwo pairs;
                     const auto put_slopes = [&](long r, long c, __m512 low, __m512 high) {
                         __m512i slopes = _mm512_setzero_si512();
                         if (r < count) {
@@ -166,10 +165,7 @@ extern "C" void losses_backward(const float* dlosses, const bf16* x, const bf16*
                             slopes = joined(low, high);
                         }
                         _mm512_storeu_si512(dlogits + r * width + group + c, slopes);
-                        if (r % 2 == 0)
-                            even = slopes;
-                        else
-                            put(dlogits_right + c * steps + r / 2 * COLUMNS, Words(even, slopes));
+                        pairs.take(r, slopes, dlogits_right + c * steps + r / 2 * COLUMNS);
                     };
                     times(tiles, x_block, whole, D, packed + group * D / 2, columns, put_slopes);
                     slopes(tiles, x_left, D, dlogits_right, columns, steps, adds, dhead_sum + group * D);

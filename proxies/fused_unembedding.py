@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proxies.config import LOOP_MULTIPLE
 from proxies.layers import apply
-from proxies.native import call, operator, runs, takes
+from proxies.native import call, check_within, operator, runs, takes
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -55,10 +55,7 @@ def _empty(x_ND: Tensor, _head_MVD: Tensor, _targets_N: Tensor, _most: float) ->
 @operator("losses", like=_empty)
 def _forward(x_ND: Tensor, head_MVD: Tensor, targets_N: Tensor, most: float) -> tuple[Tensor, Tensor]:
     """Return also the logarithm, to base 2, of each row's sum of exponentials."""
-    V = head_MVD.shape[1]
-    low, high = targets_N.aminmax()
-    if low < 0 or high >= V:
-        raise IndexError(f"targets of a vocabulary of {V} must be 0 to {V - 1}, got {low} to {high}")
+    check_within(targets_N, head_MVD.shape[1], what="targets of a vocabulary")
     found = _empty(x_ND, head_MVD, targets_N, most)
     call(SOURCE, "losses", (x_ND, head_MVD, targets_N, *found), _sizes(x_ND, head_MVD), most)
     return found

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
-from proxies import fused_embedding, fused_nets, fused_norm, fused_unembedding, layers
+from proxies import fused_embedding, fused_nets, fused_norm, fused_unembedding
 from proxies.attention import attend, causal_mask, rotary_tables
 from proxies.config import ProxyConfig
 from proxies.feedforward import ACTIVATIONS, UP_MATRICES, Activation, feed_forward
-from proxies.layers import LEAST_SHARE, product, rms_norm, stacked, stacked_layers
+from proxies.layers import LEAST_SHARE, cross_entropy, product, rms_norm, stacked, stacked_layers
 from proxies.moe import balance_loss, z_loss
 from proxies.routers import ROUTERS, decide
 from proxies.width_rule import initial_scale
@@ -125,13 +125,22 @@ def forward(models: Sequence[Decoder], tokens_MBT: Tensor) -> tuple[Tensor, Tens
     return product(h_ND, heads(models)), penalty_M
 
 
-def token_losses(models: Sequence[Decoder], tokens_MBT: Tensor, targets_MBT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss of every target, `M B T`, at most 88 nats, and what each model's routers add to its loss, `M`."""
+def token_losses(
+    models: Sequence[Decoder], tokens_MBT: Tensor, targets_MBT: Tensor, *, bounded: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of every target, `M B T`, and what each model's routers add to its loss, `M`.
+
+    bounded: losses are at most 88 nats.
+    """
     h_ND, penalty_M = hidden(models, tokens_MBT)
-    targets_N = targets_MBT.flatten()
+    head_MVD, targets_N = heads(models), targets_MBT.flatten()
     if fused_unembedding.serves(h_ND):
-        return fused_unembedding.losses(h_ND, heads(models), targets_N, most=MOST_NATS), penalty_M
-    return layers.cross_entropy(product(h_ND, heads(models)), targets_N), penalty_M
+        most = MOST_NATS if bounded else math.inf
+        return fused_unembedding.losses(h_ND, head_MVD, targets_N, most=most), penalty_M
+    logits_NV = product(h_ND, head_MVD)
+    if bounded:
+        return cross_entropy(logits_NV, targets_N), penalty_M
+    return nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none"), penalty_M
 
 
 def heads(models: Sequence[Decoder]) -> Tensor:

@@ -88,6 +88,13 @@ def replaces(source: Path, x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and takes(x) and runs(source)
 
 
+def check_within(places: Tensor, size: int, *, what: str) -> None:
+    """Raise an `IndexError` unless all places lie below `size`: loops do not look where they read."""
+    low, high = places.aminmax()
+    if low < 0 or high >= size:
+        raise IndexError(f"{what} of {size} must be 0 to {size - 1}, got {low} to {high}")
+
+
 def call(source: Path, name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int], *numbers: float) -> None:
     """Call a loop of `source` on tensors (None: no address), sizes and numbers; what it writes must be contiguous."""
     loops = library(source)

@@ -75,7 +75,7 @@ void backward(const Rows& rows, const bf16* dy, const bf16* x, const bf16* up, c
             for (long group = 0; group < F; group += GROUP) {
                 const long width = std::min(GROUP, F - group);
                 const bf16* positives = kept + first * F + group * count;
-                __m512i even_slope = _mm512_setzero_si512(), even_hidden = even_slope;
+                ByTwo slope_pairs, hidden_pairs;
                 const auto put_slopes = [&](long r, long f, __m512 low, __m512 high) {
                     __m512i slopes = _mm512_setzero_si512(), hiddens = slopes;
                     if (r < count) {
@@ -95,13 +95,9 @@ void backward(const Rows& rows, const bf16* dy, const bf16* x, const bf16* up, c
                         hiddens = joined(square_a, square_b);
                     }
                     _mm512_storeu_si512(slope + r * F + group + f, slopes);
-                    if (r % 2 == 0) {
-                        even_slope = slopes, even_hidden = hiddens;
-                        return;
-                    }
                     const long place = f * steps + r / 2 * COLUMNS;
-                    put(slope_right + place, Words(even_slope, slopes));
-                    put(hidden_right + place, Words(even_hidden, hiddens));
+                    slope_pairs.take(r, slopes, slope_right + place);
+                    hidden_pairs.take(r, hiddens, hidden_right + place);
                 };
                 times(tiles, dy_block, whole, D, packed_down + group * D / 2, width, put_slopes);
                 slopes(tiles, x_left, D, slope_right, width, steps, adds, dup_sum + group * D);

@@ -46,10 +46,12 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient; a closure is not supported."""
         assert closure is None
         pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        others = [pair for pair in pairs if not fused_muon.serves(pair[0])]
+        others = []
         for parameter, group in pairs:
             if fused_muon.serves(parameter):
                 fused_muon.move(parameter, self._averages(parameter), TURN, **_distances(parameter, group))
+            else:
+                others.append((parameter, group))
         for _, same in groupby(sorted(others, key=_shape), key=_shape):
             self._update(list(same))
 

@@ -43,15 +43,12 @@ class Orthogonal {
     template <class Each>
     void multiply(const bf16* left, const pair* right, long width, const Symmetric& to, Each each) const {
         for (long c = 0; c < M; c += COLUMNS) {
-            __m512i even = _mm512_setzero_si512();
+            ByTwo pairs;
             const auto keep = [&](long below, long, __m512 low, __m512 high) {
                 const long r = c + below;
                 const __m512i row = joined(each(low, r, c), each(high, r, c + 16));
                 _mm512_storeu_si512(to.rows + r * M + c, row);
-                if (r % 2 == 0)
-                    even = row;
-                else
-                    put(to.packed + c * M / 2 + r / 2 * COLUMNS, Words(even, row));
+                pairs.take(r, row, to.packed + c * M / 2 + r / 2 * COLUMNS);
                 if (r % COLUMNS == COLUMNS - 1 && below >= COLUMNS) mirror(to, r + 1 - COLUMNS, c);
             };
             times(tiles, left + c * width, M - c, width, right + c * width / 2, COLUMNS, keep);

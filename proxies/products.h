@@ -243,6 +243,19 @@ inline void put(pair* to, const Words& words) {
     _mm512_storeu_si512(to + 16, words.high);
 }
 
+// Rows that come one after the other, 32 entries of each, put two by two.
+class ByTwo {
+    __m512i even = _mm512_setzero_si512();
+
+   public:
+    void take(long row, __m512i entries, pair* to) {
+        if (row % 2 == 0)
+            even = entries;
+        else
+            put(to, Words(even, entries));
+    }
+};
+
 // Packs [K][width] in such panels, to multiply by it; row(k) is where the k-th row stands.
 template <class Row>
 inline void pack(Row row, long K, long width, pair* to) {
